@@ -1,0 +1,78 @@
+"""The churn alert as it travels on `churn-alert`."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from contracts.scores import Attributes, Evidence, Position, Trigger
+from contracts.topics import SCHEMA_VERSION
+
+AlertKind = Literal["opened", "escalated", "resolved", "churned"]
+
+
+class ChurnAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """One transition of an episode: a user slips away, slips further, comes back, or has left.
+
+    `dedup_key` names the episode, `alert_id` the transition; both are deterministic, so a
+    repeat on the wire carries the same ids.
+    """
+
+    alert_id: str
+    dedup_key: str
+    kind: AlertKind
+    rule: str
+    user_id: str
+    churn_probability: float
+    previous_probability: float | None
+    """At the episode's last alert, or at the score before the opening one."""
+    threshold: float
+    trigger: Trigger
+    occurred_at: datetime
+    """The causing score's `scored_at`."""
+    opened_at: datetime
+    last_seen_at: datetime | None
+    at_risk_at: datetime | None
+    horizon_days: int
+    model_version: str
+    origin: str
+    reasons: tuple[str, ...]
+    evidence: Evidence
+    attributes: Attributes
+    position: Position
+    schema_version: int = SCHEMA_VERSION
+
+
+def dedup_key(user_id: str, rule: str, opening: Position, opened_at_ms: int) -> str:
+    """Names the episode: same user, rule and opening score, same key."""
+    return _digest(f"{user_id}\0{rule}\0{_place(opening)}\0{opened_at_ms}")
+
+
+def alert_id(key: str, kind: AlertKind, causing: Position, scored_at_ms: int) -> str:
+    """Names the transition within the episode `key`."""
+    return _digest(f"{key}\0{kind}\0{_place(causing)}\0{scored_at_ms}")
+
+
+def _place(position: Position) -> str:
+    return f"{position.log}:{position.partition}:{position.offset}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+_decoder = msgspec.json.Decoder(ChurnAlert)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_alert(value: bytes) -> ChurnAlert:
+    """Read one alert; raises msgspec.MsgspecError when it is none."""
+    return _decoder.decode(value)
+
+
+def encode_alert(alert: ChurnAlert) -> bytes:
+    """Return the alert as JSON bytes."""
+    return _encoder.encode(alert)

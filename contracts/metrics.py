@@ -1,0 +1,28 @@
+"""Every metric name a dashboard or an alert rule may rely on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Metric(StrEnum):
+    """Names as Prometheus shows them; comments give type, labels and meaning."""
+
+    REQUESTS = "ebbtide_http_requests_total"  # counter by route, status
+    REQUEST_SECONDS = "ebbtide_http_request_seconds"  # histogram by route
+    EVENTS_ACCEPTED = "ebbtide_events_accepted_total"  # counter: acknowledged by Kafka
+    EVENTS_REJECTED = "ebbtide_events_rejected_total"  # counter: refused with a reason
+    SNAPSHOTS_DROPPED = "ebbtide_snapshots_dropped_total"  # counter: Kafka away, queue full
+
+    RECORDS = "ebbtide_records_total"  # counter by topic: read and folded
+    BATCH_RECORDS = "ebbtide_batch_records"  # histogram by topic
+    STAGE_SECONDS = "ebbtide_stage_seconds"  # histogram by stage of a batch
+    RECORDS_PARKED = "ebbtide_records_parked_total"  # counter by topic: sent to the dead letters
+    RECORDS_SENT_HOME = "ebbtide_records_sent_home_total"  # counter: keyed by another partitioner
+    REFUSED_WRITES = "ebbtide_refused_writes_total"  # counter by topic: the store held another mark
+    SCORES = "ebbtide_scores_total"  # counter by trigger
+    ALERTS = "ebbtide_alerts_total"  # counter by kind
+    CONSUMER_LAG = "ebbtide_consumer_lag_records"  # gauge by topic, partition
+    CONSUMER_LAG_SECONDS = "ebbtide_consumer_lag_seconds"  # gauge by topic, partition
+    SCORE_LAG_SECONDS = "ebbtide_score_lag_seconds"  # histogram: log time to published score
+    OLDEST_TIMER_SECONDS = "ebbtide_oldest_overdue_timer_seconds"  # gauge by partition

@@ -1,0 +1,113 @@
+"""The churn score as it travels on `churn-score`."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from contracts.topics import SCHEMA_VERSION
+
+Trigger = Literal["activity", "silence", "model"]
+TRIGGERS: Final[tuple[Trigger, ...]] = ("activity", "silence", "model")
+
+DECIMALS: Final = 6
+"""Probabilities are rounded to this before any comparison."""
+
+
+class Position(msgspec.Struct, frozen=True, order=True):
+    """The last record a score knows of; (log, offset) orders one user's scores."""
+
+    log: int
+    offset: int
+    partition: int
+
+
+class Crossing(msgspec.Struct, frozen=True):
+    """When risk reaches `level` if the user stays silent."""
+
+    level: float
+    at: datetime
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """How much behaviour stands behind a score, and which inputs nobody ever stated."""
+
+    events: int
+    active_days: int
+    usual_gap_hours: float | None
+    missing: tuple[str, ...]
+
+
+class Attributes(msgspec.Struct, frozen=True):
+    """What is known of the user besides behaviour; names are as normalised, or None."""
+
+    location: str | None
+    referral_source: str | None
+    device_type: str | None
+    plan: str | None
+    value: float
+
+
+class ChurnScore(msgspec.Struct, frozen=True, kw_only=True):
+    """The probability that a user does nothing within the horizon, as of `scored_at`.
+
+    `scored_at` is a moment of the data: the log time of the last event, or the due moment of a
+    silence timer. Order one user's scores by (position.log, position.offset, scored_at) and
+    ignore what is not higher.
+    """
+
+    score_id: str
+    user_id: str
+    prediction: Literal["0", "1"]
+    confidence: float
+    """Probability of the predicted class."""
+    churn_probability: float
+    previous_probability: float | None
+    scored_at: datetime
+    trigger: Trigger
+    last_seen_at: datetime | None
+    cancelled: bool
+    """The subscription was cancelled, with no activity since."""
+    crossings: tuple[Crossing, ...]
+    """The silence curve: levels of the model's ladder with the time risk reaches them.
+
+    During a session it is the last session's curve moved to the new last-seen.
+    """
+    at_risk_at: datetime | None
+    """When the risk reaches the alert threshold if the user stays silent."""
+    horizon_days: int
+    model_version: str
+    origin: str
+    evidence: Evidence
+    attributes: Attributes
+    position: Position
+    schema_version: int = SCHEMA_VERSION
+
+
+def score_id(
+    user_id: str, position: Position, scored_at_ms: int, trigger: str, model_version: str
+) -> str:
+    """Deterministic: the same id always stands for the same content."""
+    text = f"{user_id}\0{position.log}:{position.partition}:{position.offset}\0{scored_at_ms}"
+    return _digest(f"{text}\0{trigger}\0{model_version}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+_decoder = msgspec.json.Decoder(ChurnScore)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_score(value: bytes) -> ChurnScore:
+    """Read one score; raises msgspec.MsgspecError when it is none."""
+    return _decoder.decode(value)
+
+
+def encode_score(score: ChurnScore) -> bytes:
+    """Return the score as JSON bytes."""
+    return _encoder.encode(score)

@@ -1,0 +1,51 @@
+"""Topic names and the headers every record carries (CloudEvents 1.0, Kafka protocol binding)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from contracts.times import DAY_MS
+
+ACTIVITY: Final = "activity-event"
+SCORES: Final = "churn-score"
+ALERTS: Final = "churn-alert"
+
+DEAD_LETTER_SUFFIX: Final = ".dead-letter"
+
+SCHEMA_VERSION: Final = 1
+
+CLOCK_HEADER: Final = "ebbtide-clock"
+"""A record with this header carries nothing but time: its timestamp is a moment of the log.
+
+Replays and simulations end with one per partition, so that silence is noticed although no user
+sends anything; the scorer hands them on to the same partition of `churn-score`.
+"""
+
+CLOCK_KEY: Final = b"ebbtide-clock"
+"""Clock records share one key, so that compaction keeps the latest of a partition."""
+
+TOPIC_CONFIGS: Final[dict[str, dict[str, str]]] = {
+    ACTIVITY: {"retention.ms": "-1"},
+    SCORES: {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * DAY_MS)},
+    ALERTS: {"retention.ms": "-1"},
+}
+"""How a topic is created when it is missing; an existing one is left as its owner made it."""
+
+
+def dead_letter(topic: str) -> str:
+    """Name of the topic that holds what could not be read from `topic`."""
+    return topic + DEAD_LETTER_SUFFIX
+
+
+def cloud_event_headers(
+    *, event_id: str, source: str, kind: str, time: str
+) -> list[tuple[str, bytes]]:
+    """CloudEvents attributes as Kafka headers (binary content mode, `ce_` prefix)."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", kind.encode()),
+        ("ce_time", time.encode()),
+        ("content-type", b"application/json"),
+    ]

@@ -1,0 +1,54 @@
+"""Where users live: as Kafka's Java client says, whatever client wrote the record."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.partition import SHARDS, home, shard
+
+# murmur2 of Kafka's own test (UtilsTest.testMurmur2), as signed 32-bit integers.
+JAVA_MURMUR2 = {
+    "21": -973932308,
+    "foobar": -790332482,
+    "a-little-bit-long-string": -985981536,
+    "a-little-bit-longer-string": -1486304829,
+    "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    "abc": 479470107,
+}
+
+
+@pytest.mark.parametrize("user_id", JAVA_MURMUR2)
+@pytest.mark.parametrize("partitions", [1, 2, 8, 12, 4096])
+def test_home_is_where_the_java_client_puts_a_user(user_id, partitions):
+    """
+    toPositive(murmur2(key)) mod partitions, with the values of Kafka's own test.
+    """
+    assert (JAVA_MURMUR2[user_id] & 0x7FFFFFFF) % partitions == home(user_id, partitions)
+
+
+@given(user_id=st.text(min_size=1), partitions=st.integers(1, 4096))
+def test_every_user_has_a_home_and_a_shard(user_id, partitions):
+    """
+    Any text, in any script, has one, and always the same.
+    """
+    assert 0 <= home(user_id, partitions) < partitions
+    assert 0 <= shard(user_id) < SHARDS
+    assert home(user_id, partitions) == home(user_id, partitions)
+
+
+def test_users_of_one_partition_spread_over_all_shards():
+    """
+    Home and shard are told by different hashes.
+    """
+    at_home = [user for user in map(str, range(4000)) if home(user, SHARDS) == 3]
+
+    assert SHARDS == len({shard(user) for user in at_home})
+
+
+def test_shards_do_not_move():
+    """
+    A user's key in Redis is the same in every release.
+    """
+    assert [8, 3, 4] == [shard(user) for user in ("ada", "grace", "zoë")]
