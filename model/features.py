@@ -1,0 +1,305 @@
+"""What a model sees of a user: facts read as of a moment, in units a person understands.
+
+Every feature is one of three kinds, so that what silence does to it is known beforehand:
+
+* frozen: as it was at the user's last event; silence leaves it alone.
+* fading: never rises in silence. Decayed counts fall smoothly from last-seen on, calendar windows
+  (today so far and n - 1 whole UTC days) at midnight.
+* recency: never falls in silence.
+
+There is no ratio of windows and no clock of the score: both would move in silence for no reason
+a person could name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from contracts.decay import ONE
+from contracts.events import NAMED_TYPES
+from contracts.record import CANCELLED, HALF_LIVES, LOGGED_IN, RING_DAYS, UNKNOWN
+from contracts.times import DAY_MS, HOUR_MS, NEVER
+from model.gaps import OCTAVE
+
+Kind = Literal["frozen", "fading", "recency"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A column of the feature view. Values lie in [low, high], or are NaN when unknown."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    kind: Kind
+    direction: int
+    """+1: more means more risk; -1: less; 0: not known beforehand."""
+    why: str
+
+
+_COUNT: Final = float(2**32 - 1)
+_TOTAL: Final = 2 * _COUNT  # base + counted
+_MINUTES: Final = _TOTAL / 60
+_LIFETIME: Final = 84_100.0  # days: from the earliest sign-up claimed (1870) to 2100
+_ERA: Final = 47_500.0  # days: 1970 to 2100
+_MONEY: Final = 2.0**63 / 100
+_DAY_EVENTS: Final = (2**16 - 1) * 28.0
+
+
+def _frozen(name: str, unit: str, low: float, high: float, why: str) -> Feature:
+    return Feature(name, unit, low, high, "frozen", 0, why)
+
+
+def _fading(name: str, unit: str, high: float, why: str) -> Feature:
+    return Feature(name, unit, 0.0, high, "fading", -1, why)
+
+
+def _recency(name: str, unit: str, high: float, why: str) -> Feature:
+    return Feature(name, unit, 0.0, high, "recency", +1, why)
+
+
+_PAGES = _frozen(
+    "pages_visited", "pages", 0, _TOTAL, "Who has seen much of the product knows what they leave."
+)
+_TIME_SPENT = _frozen(
+    "time_spent", "minutes", 0, _MINUTES, "Time given to the product is the plainest commitment."
+)
+_LOGGED_IN = _frozen(
+    "is_logged_in",
+    "yes or no",
+    0,
+    1,
+    "An open login is a door left open.",
+)
+
+FEATURES: Final[tuple[Feature, ...]] = (
+    _recency(
+        "silent_days", "days", _ERA, "The longer nothing is heard, the likelier they are gone."
+    ),
+    _recency(
+        "silence_vs_usual", "usual gaps", 3e6,
+        "A week of silence means little from a monthly visitor and much from a daily one.",
+    ),
+    *(
+        _fading(
+            f"recent_days_{half_life}d", "active days", 65_536.0,
+            f"Active days, each counting half as much every {half_life} days: the habit of late.",
+        )
+        for half_life in HALF_LIVES
+    ),
+    *(
+        _fading(
+            f"recent_events_{half_life}d", "events", 65_536.0,
+            f"Events, each counting half as much every {half_life} days: how much goes on of late.",
+        )
+        for half_life in HALF_LIVES[1::2]
+    ),
+    _fading("active_days_7d", "days", 7, "Days of this week with a visit."),
+    _fading("active_days_28d", "days", 28, "Days of the last four weeks with a visit."),
+    _fading("sessions_28d", "sessions", 255 * 28, "Visits of the last four weeks."),
+    _fading("pages_28d", "pages", _DAY_EVENTS, "Pages of the last four weeks."),
+    _fading("minutes_28d", "minutes", _DAY_EVENTS / 60, "Time spent in the last four weeks."),
+    _PAGES,
+    _TIME_SPENT,
+    _frozen("sessions", "sessions", 0, _COUNT, "How often they came in all: habit needs repeats."),
+    _frozen("active_days", "days", 0, _COUNT, "On how many days they came in all."),
+    _LOGGED_IN,
+    _frozen("purchases", "purchases", 0, 2**16 - 1, "Who buys has decided for the product before."),
+    _frozen("value", "money", -_MONEY, _MONEY, "Money spent net of returns."),
+    _frozen(
+        "is_cancelled", "yes or no", 0, 1, "A cancellation without a visit since is a farewell."
+    ),
+    _frozen(
+        "tenure_days", "days", 0, _LIFETIME,
+        "From sign-up to the last visit: most users who go, go early.",
+    ),
+    _frozen(
+        "active_day_share", "share", 0, 1,
+        "Active days per day between first and last visit: how regular the visits were.",
+    ),
+    _frozen(
+        "events_per_active_day", "events", 0, _COUNT, "How much they do on a day when they come."
+    ),
+    _frozen("pages_per_session", "pages", 0, _COUNT, "How far a visit goes."),
+    _frozen("minutes_per_session", "minutes", 0, _COUNT / 60, "How long a visit lasts."),
+    _frozen(
+        "usual_gap_days", "days", 0, _ERA,
+        "The typical pause between visits (geometric mean): the measure of silence.",
+    ),
+    _frozen(
+        "gap_spread", "octaves", 0, 32,
+        "How irregular the pauses are (deviation of their logarithm): who skips, comes back late.",
+    ),
+    _frozen(
+        "last_gap_vs_usual", "octaves", -32, 32,
+        "Whether the last pause was longer than usual, in doublings: visits drift apart first.",
+    ),
+    _frozen("last_hour", "hour of day, UTC", 0, 24, "Working hours or leisure: when they come."),
+    _frozen("last_weekday", "days since Monday", 0, 6, "Weekday visitors pause at weekends."),
+)  # fmt: skip
+"""The full feature view, in the order of its columns."""
+
+PREDICT_INPUTS: Final[tuple[Feature, ...]] = (
+    _PAGES,
+    _TIME_SPENT,
+    _recency(
+        "days_since_signup", "days", _LIFETIME, "Most users who go, go early; the rest have stayed."
+    ),
+    _LOGGED_IN,
+)
+"""What `POST /predict` takes."""
+
+
+def features(facts: np.ndarray, as_of: np.ndarray | int) -> np.ndarray:
+    """(n, len(FEATURES)) float64 of (n,) FACTS as of (n,) or one epoch ms; NaN where unknown.
+
+    A moment before last-seen reads like last-seen itself: clocks may differ, silence does not
+    begin before the visit. For users never seen only the totals are known.
+    """
+    seen = facts["last_seen"] != NEVER
+    last_seen = np.where(seen, facts["last_seen"], 0)
+    as_of = np.maximum(as_of, last_seen)
+    silent = (as_of - last_seen) / DAY_MS
+    usual_gap = usual_gap_ms(facts) / DAY_MS
+    columns = {
+        "silent_days": _known(silent, seen),
+        "silence_vs_usual": silent / usual_gap,
+        **_decayed(facts, silent),
+        **_windows(facts, last_seen // DAY_MS, as_of // DAY_MS),
+        **_totals(facts),
+        **_rates(facts, last_seen, seen),
+        **_gaps(facts, usual_gap),
+        "last_hour": _known(last_seen % DAY_MS / HOUR_MS, seen),
+        # 1970 began on a Thursday.
+        "last_weekday": _known((last_seen // DAY_MS + 3) % 7, seen),
+    }
+    return np.stack([columns[feature.name] for feature in FEATURES], axis=1)
+
+
+def predict_inputs(facts: np.ndarray, as_of: np.ndarray | int) -> np.ndarray:
+    """(n, 4) float64 in the order of PREDICT_INPUTS; arguments as for `features`."""
+    totals = _totals(facts)
+    began = _began(facts)
+    tenure = np.maximum(as_of - np.where(began == NEVER, 0, began), 0) / DAY_MS
+    totals["days_since_signup"] = _known(tenure, began != NEVER)
+    return np.stack([totals[feature.name] for feature in PREDICT_INPUTS], axis=1)
+
+
+def usual_gap_ms(facts: np.ndarray) -> np.ndarray:
+    """(n,) float64 geometric mean of the gaps between sessions, NaN with fewer than 2."""
+    gaps = facts["gaps"]
+    octaves = _ratio(facts["gap_log2"] / OCTAVE, gaps)
+    return _known(np.exp2(octaves) * 1000, gaps >= 2)
+
+
+def missing(facts: np.ndarray) -> list[tuple[str, ...]]:
+    """For each user the names of PREDICT_INPUTS that nobody ever stated.
+
+    The record keeps sums, so a total of 0 counts as never stated.
+    """
+    names = np.array([feature.name for feature in PREDICT_INPUTS])
+    unstated = np.isnan(predict_inputs(facts, 0))
+    return [tuple(names[row].tolist()) for row in unstated]
+
+
+def _decayed(facts: np.ndarray, silent: np.ndarray) -> dict[str, np.ndarray]:
+    """Decay goes on from last-seen, smoothly: nothing jumps at midnight."""
+    left = np.exp2(-silent[:, None] / np.array(HALF_LIVES)) / ONE
+    columns = {}
+    for counted in ("days", "events"):
+        values = facts[f"decayed_{counted}"] * left
+        for i, half_life in enumerate(HALF_LIVES):
+            columns[f"recent_{counted}_{half_life}d"] = values[:, i]
+    return columns
+
+
+def _windows(facts: np.ndarray, last_day: np.ndarray, today: np.ndarray) -> dict[str, np.ndarray]:
+    """Sums over the last n days, today included, as far as the ring reaches back."""
+    silent_days = np.minimum(today - last_day, RING_DAYS)
+    bits = facts["day_bits"].astype(np.int64)
+
+    def active_days(window: int) -> np.ndarray:
+        reach = np.maximum(window - silent_days, 0)
+        count: np.ndarray = np.bitwise_count(bits & ((np.int64(1) << reach) - 1))
+        return count.astype(np.float64)
+
+    age = (last_day[:, None] - np.arange(RING_DAYS)) % RING_DAYS
+    inside = age < (RING_DAYS - silent_days)[:, None]
+
+    def four_weeks(ring: str) -> np.ndarray:
+        total: np.ndarray = np.where(inside, facts[ring], 0).sum(axis=1, dtype=np.float64)
+        return total
+
+    return {
+        "active_days_7d": active_days(7),
+        "active_days_28d": active_days(RING_DAYS),
+        "sessions_28d": four_weeks("day_sessions"),
+        "pages_28d": four_weeks("day_pages"),
+        "minutes_28d": four_weeks("day_seconds") / 60,
+    }
+
+
+def _totals(facts: np.ndarray) -> dict[str, np.ndarray]:
+    pages = facts["pages_base"].astype(np.float64) + facts["pages"]
+    seconds = facts["seconds_base"].astype(np.float64) + facts["seconds"]
+    login = facts["login"]
+    return {
+        "pages_visited": _known(pages, pages > 0),
+        "time_spent": _known(seconds / 60, seconds > 0),
+        "sessions": facts["sessions"].astype(np.float64),
+        "active_days": facts["active_days"].astype(np.float64),
+        "is_logged_in": _known(login == LOGGED_IN, login != UNKNOWN),
+        "purchases": facts["types"][:, NAMED_TYPES.index("purchase")].astype(np.float64),
+        "value": facts["value_cents"] / 100,
+        "is_cancelled": (facts["flags"] & CANCELLED != 0).astype(np.float64),
+    }
+
+
+def _rates(facts: np.ndarray, last_seen: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:
+    first_seen = np.where(seen, facts["first_seen"], 0)
+    began = np.where(seen, _began(facts), 0)
+    days = last_seen // DAY_MS - first_seen // DAY_MS + 1
+    sessions = facts["sessions"]
+    return {
+        "tenure_days": _known((last_seen - began) / DAY_MS, seen),
+        "active_day_share": _known(facts["active_days"] / days, seen),
+        "events_per_active_day": _ratio(facts["events"], facts["active_days"]),
+        "pages_per_session": _ratio(facts["pages"], sessions),
+        "minutes_per_session": _ratio(facts["seconds"] / 60, sessions),
+    }
+
+
+def _gaps(facts: np.ndarray, usual_gap: np.ndarray) -> dict[str, np.ndarray]:
+    gaps = facts["gaps"]
+    mean = _ratio(facts["gap_log2"], gaps)
+    # The sums are whole numbers, so a spread of 0 comes out as 0 or a hair below.
+    variance = np.maximum(_ratio(facts["gap_log2_squares"], gaps) - mean * mean, 0)
+    last_gap = np.maximum(facts["last_gap_seconds"], 1) * 1000 / DAY_MS
+    several = gaps >= 2
+    return {
+        "usual_gap_days": usual_gap,
+        "gap_spread": _known(np.sqrt(variance) / OCTAVE, several),
+        "last_gap_vs_usual": np.log2(last_gap / usual_gap),
+    }
+
+
+def _began(facts: np.ndarray) -> np.ndarray:
+    """(n,) i8 ms: the earlier of sign-up and first visit, NEVER if neither is known."""
+    signup, first = facts["signup_at"], facts["first_seen"]
+    unknown = (signup == NEVER) | (first == NEVER)
+    began: np.ndarray = np.where(unknown, np.maximum(signup, first), np.minimum(signup, first))
+    return began
+
+
+def _known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(n,) float64: `values` where known, NaN elsewhere."""
+    return np.where(known, values, np.nan)
+
+
+def _ratio(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """(n,) float64: parts / wholes, NaN where there is no whole."""
+    return _known(parts / np.maximum(wholes, 1), wholes > 0)
