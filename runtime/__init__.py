@@ -1,0 +1,1 @@
+"""Plumbing shared by the services: Kafka, Redis, watermarks, settings, metrics, logs, health."""

@@ -1,0 +1,157 @@
+"""Kafka clients as Ebbtide wants them, and the creation of missing topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from contracts.errors import LogUnavailable, Misconfigured
+from contracts.partition import home
+from contracts.topics import TOPIC_CONFIGS, dead_letter
+from runtime.settings import ServiceSettings
+
+Headers = Sequence[tuple[str, bytes]]
+
+MAX_BATCH_BYTES = 512 * 1024
+FETCH_WAIT_MS = 200
+"""How long a broker may hold an empty fetch: also how stale the partition clock may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record to publish; `timestamp_ms` becomes its Kafka timestamp."""
+
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: Headers = ()
+
+
+def murmur2_partitioner(key: bytes | None, all_partitions: list[int], available: list[int]) -> int:
+    """Kafka's Java rule, so that keyed records land at their user's home."""
+    if key is None:
+        return (available or all_partitions)[0]
+    return all_partitions[home(key.decode(), len(all_partitions))]
+
+
+def producer(settings: ServiceSettings, *, timeout_ms: int = 30_000) -> AIOKafkaProducer:
+    """A producer that acknowledges only what all in-sync replicas hold. Not started."""
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        acks="all",
+        enable_idempotence=settings.kafka_idempotence,
+        partitioner=murmur2_partitioner,
+        max_batch_size=MAX_BATCH_BYTES,
+        max_request_size=2 * 1024 * 1024,
+        request_timeout_ms=timeout_ms,
+        linger_ms=0,
+    )
+
+
+def consumer(settings: ServiceSettings, *, group: str) -> AIOKafkaConsumer:
+    """A consumer that never guesses where to start and never commits by itself. Not started."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=group,
+        auto_offset_reset="none",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.session_timeout_ms // 10,
+        metadata_max_age_ms=10_000,
+        # A consumer that does not ask for records leaves the group after this and, in aiokafka,
+        # joins again only when somebody asks. Ours may rightly not ask for hours: a standby without
+        # partitions, a partition that waits for a person or for Redis.
+        max_poll_interval_ms=2**31 - 1,
+    )
+
+
+class Publisher:
+    """Publishes batches to one partition at a time and waits for their acknowledgement."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has; raises LogUnavailable."""
+        try:
+            return len(await self._producer.partitions_for(topic))
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise LogUnavailable(f"Kafka, looking up {topic}: {error!r}") from error
+
+    async def publish_home(self, topic: str, messages: Iterable[Message]) -> None:
+        """Publish keyed messages to their users' homes; otherwise like `publish`."""
+        partitions = await self.partitions(topic)
+        by_home: dict[int, list[Message]] = {}
+        for message in messages:
+            by_home.setdefault(home((message.key or b"").decode(), partitions), []).append(message)
+        for partition, at_home in by_home.items():
+            await self.publish(topic, partition, at_home)
+
+    async def publish(self, topic: str, partition: int, messages: Iterable[Message]) -> None:
+        """Publish in order; returns when all are acknowledged, raises LogUnavailable otherwise."""
+        try:
+            acknowledgements = []
+            batch = self._producer.create_batch()
+            for message in messages:
+                arguments = {
+                    "key": message.key,
+                    "value": message.value,
+                    "timestamp": message.timestamp_ms,
+                    "headers": list(message.headers),
+                }
+                if batch.append(**arguments) is None:
+                    acknowledgements.append(
+                        await self._producer.send_batch(batch, topic, partition=partition)
+                    )
+                    batch = self._producer.create_batch()
+                    batch.append(**arguments)
+            if batch.record_count():
+                acknowledgements.append(
+                    await self._producer.send_batch(batch, topic, partition=partition)
+                )
+            for acknowledgement in acknowledgements:
+                await acknowledgement
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise LogUnavailable(f"Kafka, publishing to {topic}: {error!r}") from error
+
+
+async def ensure_topics(settings: ServiceSettings, topics: Iterable[str]) -> None:
+    """Create what is missing of `topics` and their dead letters; leave what exists alone.
+
+    Raises LogUnavailable when Kafka does not answer, Misconfigured when it refuses.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    try:
+        await admin.start()
+        known = set(await admin.list_topics())
+        wanted = [name for topic in topics for name in (topic, dead_letter(topic))]
+        missing = [
+            NewTopic(
+                name,
+                settings.partitions,
+                settings.replication_factor,
+                topic_configs=TOPIC_CONFIGS.get(name, {}),
+            )
+            for name in wanted
+            if name not in known
+        ]
+        if not missing:
+            return
+        answer = await admin.create_topics(missing)
+        for name, code, *message in answer.topic_errors:
+            if code not in (0, TopicAlreadyExistsError.errno):
+                raise Misconfigured(
+                    f"Kafka does not create topic {name}: {for_code(code).__name__} {message}; "
+                    "create it by hand or grant the right"
+                )
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise LogUnavailable(f"Kafka, creating topics: {error!r}") from error
+    finally:
+        await admin.close()

@@ -1,0 +1,247 @@
+"""What every worker's main() is made of: settings, signals, connections, the consumer loop.
+
+A worker starts without Kafka and Redis: it serves its health, says what it waits for, and connects
+when they appear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+import uvloop
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from contracts.errors import LogUnavailable, Misconfigured, Unavailable
+from runtime import kafka, logs
+from runtime.consumer import RETRY_SECONDS, Consumer, OpenPartition
+from runtime.dead_letters import DeadLetters
+from runtime.health import Health, served
+from runtime.kafka import Publisher, ensure_topics
+from runtime.ledger import Ledger, RedisLedger
+from runtime.log_identity import LogIdentity
+from runtime.metrics import WorkerMetrics
+from runtime.settings import ServiceSettings
+from runtime.store import check_policy, connect
+from runtime.topic_id import TopicIds
+
+logger = structlog.get_logger(__name__)
+
+STOP_SECONDS = 5.0
+"""How long a client may take to say goodbye to a broker that does not answer."""
+
+T = TypeVar("T")
+S = TypeVar("S", bound=ServiceSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one worker does: the topic it reads, the topics it needs, where it shows its health."""
+
+    topic: str
+    group: str
+    rules: str
+    """Digest of the rules that are pinned beside the log identity."""
+    topics: Sequence[str]
+    """Created when missing, with their dead letters; includes `topic`."""
+    health_host: str
+    health_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The connected parts a worker builds its handlers from."""
+
+    redis: Redis
+    publisher: Publisher
+    ledger: Ledger
+    dead_letters: DeadLetters
+    health: Health
+    metrics: WorkerMetrics
+    producer: AIOKafkaProducer
+
+    async def partition_count(self, topic: str) -> int:
+        """How many partitions a topic we write to has; raises LogUnavailable."""
+        try:
+            return len(await self.producer.partitions_for(topic))
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise LogUnavailable(f"Kafka, counting partitions of {topic}: {error!r}") from error
+
+
+Prepare = Callable[[Parts], Awaitable[OpenPartition]]
+"""Builds what opens partitions, once everything is connected."""
+
+
+def run(
+    name: str, load: Callable[[], S], serve: Callable[[S, asyncio.Event], Awaitable[None]]
+) -> int:
+    """Run a service until SIGTERM or SIGINT and return its exit code.
+
+    load: reads the settings from the environment. serve: ends soon after the event is set.
+    The code is 0 after a clean stop and 2 when a person has to look, with the reason on stderr.
+    A bug raises.
+    """
+    try:
+        settings = load()
+    except ValidationError as error:
+        print(_settings_message(error), file=sys.stderr)  # noqa: T201 - logs are not set up yet
+        return 2
+    logs.configure(settings, name)
+    try:
+        uvloop.run(_until_signalled(settings, serve))
+    except Misconfigured as error:
+        logger.error("refused_to_run", reason=str(error))
+        return 2
+    return 0
+
+
+async def _until_signalled(
+    settings: S, serve: Callable[[S, asyncio.Event], Awaitable[None]]
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, stop)
+
+
+def _settings_message(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False):
+        name = "EBBTIDE_" + "_".join(str(part) for part in problem["loc"]).upper()
+        message = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{name}: {message}" if problem["loc"] else message)
+    return "ebbtide: " + "; ".join(problems)
+
+
+async def work(settings: ServiceSettings, stop: asyncio.Event, job: Work, prepare: Prepare) -> None:
+    """Serve health, connect as soon as that is possible, and consume until `stop` is set.
+
+    Raises Misconfigured when a person has to look, and any bug.
+    """
+    registry = CollectorRegistry()
+    health = Health()
+    metrics = WorkerMetrics(registry, job.topic)
+    async with (
+        served(health, registry, job.health_host, job.health_port),
+        AsyncExitStack() as stack,
+    ):
+        try:
+            waiting = _Patience(health, stop)
+            redis = connect(settings.redis_url)
+            stack.push_async_callback(redis.aclose)
+            await waiting.for_("redis", lambda: check_policy(redis))
+            await waiting.for_("kafka", lambda: ensure_topics(settings, job.topics))
+            producer = await waiting.for_("kafka", lambda: started(kafka.producer(settings)))
+            stack.push_async_callback(_stopped, producer)
+            source = await waiting.for_(
+                "kafka", lambda: started(kafka.consumer(settings, group=job.group))
+            )
+            stack.push_async_callback(_stopped, source)
+            topic_ids = TopicIds(settings.kafka_bootstrap_servers)
+            stack.push_async_callback(topic_ids.close)
+            publisher = Publisher(producer)
+            parts = Parts(
+                redis=redis,
+                publisher=publisher,
+                ledger=RedisLedger(redis, job.topic),
+                dead_letters=DeadLetters(publisher, redis, job.topic, health),
+                health=health,
+                metrics=metrics,
+                producer=producer,
+            )
+            open_partition = await waiting.for_("start", lambda: prepare(parts))
+        except _Stopped:
+            return
+        health.waits("start", "joining the consumer group")
+        await Consumer(
+            source,
+            job.topic,
+            identity=LogIdentity(job.topic, job.rules, topic_ids, redis),
+            ledger=parts.ledger,
+            open_partition=open_partition,
+            clock=settings.clock,
+            health=health,
+            metrics=metrics,
+        ).run(stop)
+
+
+class _Stopped(Exception):
+    """Told to stop before everything was connected."""
+
+
+class _Patience:
+    """Tries something until it works, saying in the health what it waits for."""
+
+    def __init__(self, health: Health, stop: asyncio.Event) -> None:
+        self._health = health
+        self._stop = stop
+
+    async def for_(self, about: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what the first attempt without Unavailable returns; raises _Stopped."""
+        failures = 0
+        async with _told(self._stop) as told:
+            while True:
+                trying = asyncio.ensure_future(attempt())
+                try:
+                    await asyncio.wait({trying, told}, return_when=asyncio.FIRST_COMPLETED)
+                    if not trying.done():
+                        raise _Stopped
+                    result = trying.result()
+                except Unavailable as trouble:
+                    self._health.waits(about, str(trouble))
+                    logger.warning("waiting", about=about, reason=str(trouble))
+                    delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
+                    failures += 1
+                    await asyncio.wait({told}, timeout=delay)
+                    if told.done():
+                        raise _Stopped from None
+                else:
+                    self._health.goes_on(about)
+                    return result
+                finally:
+                    if not trying.done():
+                        trying.cancel()
+                        await asyncio.wait({trying})
+
+
+@asynccontextmanager
+async def _told(stop: asyncio.Event) -> AsyncIterator[asyncio.Task[bool]]:
+    task = asyncio.create_task(stop.wait())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+Client = TypeVar("Client", AIOKafkaProducer, AIOKafkaConsumer)
+
+
+async def started(client: Client) -> Client:
+    """Start a Kafka client; raises LogUnavailable, leaving nothing open."""
+    try:
+        await client.start()
+    except BaseException as error:
+        await _stopped(client)
+        if isinstance(error, KafkaError | OSError | TimeoutError):
+            raise LogUnavailable(f"Kafka, connecting: {error!r}") from error
+        raise
+    return client
+
+
+async def _stopped(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Stop a client, but do not wait long for a broker that is gone: nothing hangs on it."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        await asyncio.wait_for(client.stop(), STOP_SECONDS)

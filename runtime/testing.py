@@ -1,0 +1,310 @@
+"""In-memory doubles of Redis, the ledger and the publisher, with the real ones' semantics.
+
+`FakeRedis` answers the few commands our readers use, so RecordStore, TimerIndex, DeadLetters and
+the like run on it unchanged; `FakeLedger` does to it what `save.lua` does to Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from contracts.errors import Refused
+from contracts.partition import SHARDS
+from runtime import keys
+from runtime.kafka import Message, Publisher
+from runtime.ledger import Effects, Mark, Marks
+
+
+@dataclass(slots=True)
+class FakeRecord:
+    """A Kafka record as handlers see it."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def record(
+    value: bytes | None,
+    *,
+    key: str | bytes | None = "user",
+    partition: int = 0,
+    offset: int = 0,
+    timestamp: int = 0,
+    headers: Sequence[tuple[str, bytes]] = (),
+) -> FakeRecord:
+    """Make a record; a text key is encoded."""
+    raw_key = key.encode() if isinstance(key, str) else key
+    return FakeRecord(partition, offset, timestamp, raw_key, value, headers)
+
+
+@dataclass(slots=True)
+class RedisState:
+    """Everything a FakeRedis holds."""
+
+    strings: dict[str, bytes] = field(default_factory=dict)
+    lifetimes_ms: dict[str, int] = field(default_factory=dict)
+    hashes: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    zsets: dict[str, dict[bytes, float]] = field(default_factory=dict)
+
+
+class FakeRedis:
+    """A Redis in a few dictionaries. Lifetimes are noted, never acted upon."""
+
+    def __init__(self) -> None:
+        self.state = RedisState()
+
+    @property
+    def client(self) -> Redis:
+        """Itself under the type that readers ask for."""
+        return cast("Redis", self)
+
+    def backup(self) -> RedisState:
+        """Return a copy of everything, for `restore`."""
+        return deepcopy(self.state)
+
+    def restore(self, backup: RedisState) -> None:
+        """Hold what `backup` holds, as a Redis that was rolled back would."""
+        self.state = deepcopy(backup)
+
+    # Writes, as the ledger and tests do them.
+
+    async def set(self, key: str, value: bytes, px: int | None = None) -> None:
+        self.state.strings[key] = value
+        self.state.lifetimes_ms.pop(key, None)
+        if px is not None:
+            self.state.lifetimes_ms[key] = px
+
+    async def delete(self, *names: str) -> int:
+        there = 0
+        for name in names:
+            kinds = (self.state.strings, self.state.hashes, self.state.zsets)
+            there += sum(kind.pop(name, None) is not None for kind in kinds)
+            self.state.lifetimes_ms.pop(name, None)
+        return there
+
+    async def hset(
+        self,
+        name: str,
+        key: str | None = None,
+        value: object = None,
+        mapping: Mapping[str, object] | None = None,
+    ) -> None:
+        fields = self.state.hashes.setdefault(name, {})
+        for item, content in [*((mapping or {}).items()), *([(key, value)] if key else [])]:
+            fields[str(item)] = _bytes(content)
+
+    async def hdel(self, name: str, *fields: str | bytes) -> int:
+        stored = self.state.hashes.get(name, {})
+        gone = [stored.pop(_bytes(item).decode(), None) for item in fields]
+        if not stored:
+            self.state.hashes.pop(name, None)
+        return sum(value is not None for value in gone)
+
+    async def zadd(self, name: str, mapping: Mapping[str | bytes, float]) -> None:
+        members = self.state.zsets.setdefault(name, {})
+        for member, score in mapping.items():
+            members[_bytes(member)] = float(score)
+
+    async def zrem(self, name: str, *members: str | bytes) -> None:
+        for member in members:
+            self.state.zsets.get(name, {}).pop(_bytes(member), None)
+        if not self.state.zsets.get(name, True):
+            del self.state.zsets[name]
+
+    async def zremrangebyrank(self, name: str, first: int, last: int) -> None:
+        ranked = [member for member, _ in self._ranked(name)]
+        last = len(ranked) + last if last < 0 else last
+        await self.zrem(name, *ranked[first : max(last + 1, first)])
+
+    # Reads, as the runtime's readers do them.
+
+    async def get(self, key: str) -> bytes | None:
+        return self.state.strings.get(key)
+
+    async def mget(self, names: Sequence[str]) -> list[bytes | None]:
+        return [self.state.strings.get(name) for name in names]
+
+    async def hget(self, name: str, key: str) -> bytes | None:
+        return self.state.hashes.get(name, {}).get(key)
+
+    async def hmget(self, name: str, fields: Sequence[str]) -> list[bytes | None]:
+        return [self.state.hashes.get(name, {}).get(item) for item in fields]
+
+    async def hgetall(self, name: str) -> dict[bytes, bytes]:
+        return {item.encode(): value for item, value in self.state.hashes.get(name, {}).items()}
+
+    async def hexists(self, name: str, key: str) -> bool:
+        return key in self.state.hashes.get(name, {})
+
+    async def zrange(  # noqa: PLR0917 - redis-py's own signature
+        self,
+        name: str,
+        start: float | str,
+        end: float | str,
+        desc: bool = False,
+        withscores: bool = False,
+        byscore: bool = False,
+        offset: int | None = None,
+        num: int | None = None,
+    ) -> list[Any]:
+        ranked = self._ranked(name)
+        if byscore:
+            low, high = (end, start) if desc else (start, end)
+            ranked = [entry for entry in ranked if float(low) <= entry[1] <= float(high)]
+            ranked = ranked[::-1] if desc else ranked
+            if num is not None and num >= 0:
+                ranked = ranked[offset or 0 : (offset or 0) + num]
+        else:
+            ranked = ranked[::-1] if desc else ranked
+            first, last = (
+                int(at) if int(at) >= 0 else len(ranked) + int(at) for at in [start, end]
+            )
+            ranked = ranked[max(first, 0) : max(last + 1, 0)]
+        return list(ranked) if withscores else [member for member, _ in ranked]
+
+    async def zscan(
+        self, name: str, cursor: int = 0, count: int | None = None
+    ) -> tuple[int, list[tuple[bytes, float]]]:
+        ranked = self._ranked(name)
+        after = cursor + (count or 10)
+        return (after if after < len(ranked) else 0), ranked[cursor:after]
+
+    def pipeline(self, transaction: bool = True) -> _Pipeline:
+        return _Pipeline(self)
+
+    def _ranked(self, name: str) -> list[tuple[bytes, float]]:
+        """Members with scores, lowest first, equal scores by member: Redis' order."""
+        members = self.state.zsets.get(name, {})
+        return sorted(members.items(), key=lambda entry: (entry[1], entry[0]))
+
+
+class _Pipeline:
+    """Commands kept back until `execute`, then run at once."""
+
+    def __init__(self, redis: FakeRedis) -> None:
+        self._redis = redis
+        self._calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    async def __aenter__(self) -> _Pipeline:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._calls.clear()
+
+    def __getattr__(self, command: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> _Pipeline:
+            self._calls.append((command, args, kwargs))
+            return self
+
+        return call
+
+    async def execute(self) -> list[Any]:
+        calls, self._calls = self._calls, []
+        return [
+            await getattr(self._redis, command)(*args, **kwargs) for command, args, kwargs in calls
+        ]
+
+
+class FakeLedger:
+    """The `Ledger` of one topic on a FakeRedis: refuses and writes exactly as `save.lua` does.
+
+    `fails_before` and `fails_after` are raised once, by the next save, before or after it wrote:
+    a worker that dies on either side of the write, or a Redis whose answer got lost.
+    """
+
+    def __init__(self, redis: FakeRedis, topic: str) -> None:
+        self.redis = redis
+        self.saves = 0
+        self.fails_before: Exception | None = None
+        self.fails_after: Exception | None = None
+        self._marks_keys = [keys.marks(shard, topic) for shard in range(SHARDS)]
+
+    async def marks(self, partition: int) -> Marks:
+        stored = [await self.redis.hget(key, str(partition)) for key in self._marks_keys]
+        return Marks(
+            partition, tuple(Mark.parse(value.decode()) if value else None for value in stored)
+        )
+
+    async def save(self, expected: Marks, to: Mark, clock_ms: int, effects: Effects) -> Marks:
+        failure, self.fails_before = self.fails_before, None
+        if failure is not None:
+            raise failure
+        stored = await self.marks(expected.partition)
+        if stored.stored != expected.stored:
+            raise Refused(f"partition {expected.partition}: other marks are stored")
+        for letter, key, arguments in effects.operations:
+            await self._apply(letter, key, arguments)
+        for key in self._marks_keys:
+            await self.redis.hset(key, str(expected.partition), str(to))
+            if clock_ms:
+                await self.redis.hset(key, f"clock:{expected.partition}", clock_ms)
+        self.saves += 1
+        failure, self.fails_after = self.fails_after, None
+        if failure is not None:
+            raise failure
+        return expected.moved_to(to)
+
+    async def _apply(self, letter: str, key: str, arguments: Sequence[Any]) -> None:
+        match letter, arguments:
+            case "S", (value,):
+                await self.redis.set(key, _bytes(value))
+            case "X", (value, ttl_ms):
+                await self.redis.set(key, _bytes(value), px=ttl_ms)
+            case "D", ():
+                await self.redis.delete(key)
+            case "Z", (score, member):
+                await self.redis.zadd(key, {member: score})
+            case "R", (member,):
+                await self.redis.zrem(key, member)
+            case "T", (count,):
+                await self.redis.zremrangebyrank(key, 0, -1 - count)
+            case _:
+                raise ValueError(f"unknown operation {letter} with {arguments!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A message and where it went."""
+
+    topic: str
+    partition: int
+    message: Message
+
+
+class FakePublisher(Publisher):
+    """Keeps what is published. `fails` is raised once, by the next call, which keeps nothing."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.published: list[Published] = []
+        self.fails: Exception | None = None
+        self._partitions = partitions
+
+    async def partitions(self, topic: str) -> int:
+        return self._partitions
+
+    async def publish(self, topic: str, partition: int, messages: Iterable[Message]) -> None:
+        failure, self.fails = self.fails, None
+        if failure is not None:
+            raise failure
+        self.published += [Published(topic, partition, message) for message in messages]
+
+    def of(self, topic: str) -> list[Message]:
+        """Messages published to one topic, in order."""
+        return [entry.message for entry in self.published if entry.topic == topic]
+
+
+def _from_start(rank: int, count: int) -> int:
+    return rank if rank >= 0 else count + rank
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
