@@ -1,0 +1,1 @@
+"""The scorer: load, fold, score, publish, save, and the silence timers."""

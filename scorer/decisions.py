@@ -1,0 +1,62 @@
+"""What fresh facts mean for a user's score and timer. Pure, vectorised over users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from contracts.events import ACTIVE
+from contracts.record import BOOKKEEPING, CANCELLED, CURVE_STALE, ERASED, FACTS
+from contracts.times import BACKFILL_MS, NEVER, SESSION_GAP_MS
+
+_BEHAVIOUR = [name for name in FACTS.names or () if name not in BOOKKEEPING]
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """(n,) arrays, a row per user of the batch."""
+
+    score_now: np.ndarray  # bool: an activity score, as of the log time
+    erased: np.ndarray  # bool: a tombstone, everything but the gravestone goes
+    due: np.ndarray  # i8: when the silence timer fires
+    state: np.ndarray  # u1: OUTLOOK["state"] with CURVE_STALE where facts changed
+
+
+def decide(before: np.ndarray, after: np.ndarray, rows: np.ndarray, user: np.ndarray) -> Decisions:
+    """Compare (n,) RECORD before and (n,) FACTS after folding (m,) EVENT_ROW `rows`.
+
+    Activity scores the user at once and puts the timer to the end of the session. What changes
+    facts otherwise (a backfill, an invoice, a profile) triggers no score; its timer comes an hour
+    later, so that a long backfill costs one score. What changes nothing moves nothing: a nightly
+    export must not disturb a silence.
+    """
+    facts, outlook = before["facts"], before["outlook"]
+    changed = np.zeros(len(after), bool)
+    for name in _BEHAVIOUR:
+        different = facts[name] != after[name]
+        changed |= different.any(axis=1) if different.ndim > 1 else different
+    erased = (after["flags"] & ERASED) != 0
+
+    recent = rows["occurred_at"] >= rows["log_time"] - BACKFILL_MS
+    visited = np.zeros(len(after), bool)
+    visited[user[(rows["kind"] == ACTIVE) & recent]] = True
+    seen = after["last_seen"] != NEVER
+    moved = after["last_seen"] > facts["last_seen"]
+    visited |= moved & (after["last_seen"] >= after["log_time"] - BACKFILL_MS)
+    fresh = changed & visited & seen & ~erased
+    cancelled = (after["flags"] & ~facts["flags"] & CANCELLED) != 0
+
+    later = after["log_time"] + BACKFILL_MS
+    pending = outlook["due"]
+    postponed = np.where((pending != NEVER) & (pending <= later), pending, later)
+    due = np.where(changed & seen, postponed, pending)
+    # Never before the activity score: the next score must be the later one.
+    session_end = np.maximum(after["last_seen"] + SESSION_GAP_MS, after["log_time"] + 1)
+    due = np.where(fresh, session_end, due)
+    return Decisions(
+        score_now=(fresh | cancelled) & ~erased,
+        erased=erased,
+        due=np.where(erased, NEVER, due),
+        state=np.where(changed, outlook["state"] | CURVE_STALE, outlook["state"]).astype("u1"),
+    )

@@ -1,0 +1,348 @@
+"""The shell around `fold`: one partition's batches and sweeps.
+
+The order of the steps is the delivery guarantee: park and send home, fold, score, publish, and
+last save effects and watermark together. Whatever fails in between, the records are read again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+
+from contracts.activity import FoldRules
+from contracts.partition import shard
+from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE, blank_outlook
+from contracts.scores import TRIGGERS, Trigger
+from contracts.times import HOUR_MS, NEVER
+from contracts.topics import ACTIVITY, SCORES
+from model.features import usual_gap_ms
+from model.fold import fold
+from model.silence import next_due, patience, silence_curve
+from runtime import keys
+from runtime.clock import wall_ms
+from runtime.consumer import Opening, Record
+from runtime.dead_letters import DeadLetters, Run
+from runtime.kafka import Message, Publisher
+from runtime.ledger import Effects, Ledger, Mark
+from runtime.metrics import WorkerMetrics
+from runtime.records import RecordStore
+from runtime.timers import TimerIndex, index_score
+from scorer.activation import Activation
+from scorer.decisions import Decisions, decide
+from scorer.messages import MICRO, ScoreWriter, ScoringModel, message, previous_probability
+from scorer.names import Names
+from scorer.reading import Here, Reading, read
+
+SWEEP_USERS = 500
+_ACTIVITY, _SILENCE, _MODEL = range(3)
+_NO_CURVE = 0xFF ^ HAS_CURVE
+_FRESH_CURVE = 0xFF ^ CURVE_STALE
+_FAR = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all partitions of a scorer share."""
+
+    model: ScoringModel
+    rules: FoldRules
+    records: RecordStore
+    ledger: Ledger
+    publisher: Publisher
+    dead_letters: DeadLetters
+    names: Names
+    writer: ScoreWriter
+    metrics: WorkerMetrics
+    record_ttl_ms: int | None
+
+
+class PartitionScorer:
+    """A runtime.consumer.Handler for one partition of `activity-event`."""
+
+    def __init__(
+        self, opening: Opening, tools: Tools, timers: TimerIndex, activation: Activation
+    ) -> None:
+        self.marks = opening.marks
+        self.log_time = NEVER
+        self.suspicious = True
+        self._here = Here(
+            opening.log.number, opening.marks.partition, opening.log.partitions, opening.beginning
+        )
+        self._next_offset = opening.marks.start(opening.log.number, opening.beginning)
+        self._tools = tools
+        self._timers = timers
+        self._activation = activation
+        self._run = Run()
+        self._next_due: int | None = None  # None: not known, look
+        self._clock = 0  # latest moment a save told the store
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """Fold a batch, score whom it concerns, publish, save."""
+        tools = self._tools
+        tools.metrics.batch_records.labels(ACTIVITY).observe(len(records))
+        with self._stage("read"):
+            reading = read(records, self._here, self.marks, tools.rules)
+        await self._put_aside(reading)
+        effects = Effects()
+        if reading.rows:
+            with self._stage("load"):
+                before = await tools.records.load(reading.user_ids)
+            with self._stage("fold"):
+                rows, user = reading.events()
+                facts = fold(before["facts"], rows, user, tools.rules)
+                decisions = decide(before, facts, rows, user)
+            with self._stage("score"):
+                after = self._scored(before, facts, decisions)
+            await tools.names.learn(reading.names)
+            await self._publish_activity(reading, before, after, decisions)
+            self._keep(effects, reading.user_ids, after, decisions.erased)
+            self._expect_timer(after["outlook"]["due"])
+        self._next_offset = records[-1].offset + 1
+        self.log_time = max(self.log_time, reading.log_time)
+        await self._save(effects, self.log_time)
+        tools.metrics.records.labels(ACTIVITY).inc(len(records))
+        await self._judge(reading)
+
+    async def sweep(self, clock_ms: int) -> bool:
+        """Fire the timers due by `clock_ms`; True when more may be due at once."""
+        if clock_ms == NEVER:
+            return False
+        if await self._activation.pending():
+            return await self._activate(clock_ms)
+        if self._next_due is None:
+            earliest = await self._timers.earliest()
+            self._next_due = _FAR if earliest is None else earliest
+        overdue = max(clock_ms - self._next_due, 0) / 1000
+        self._tools.metrics.oldest_timer.labels(str(self._here.partition)).set(overdue)
+        if clock_ms < self._next_due:
+            return False
+        entries = await self._timers.due(clock_ms, SWEEP_USERS)
+        if entries:
+            await self._fire(entries, clock_ms)
+        self._next_due = None
+        return len(entries) == SWEEP_USERS
+
+    async def held(self) -> bool:
+        """Whether a run of bad records waits for a person."""
+        self.suspicious = await self._tools.dead_letters.held(self._here.partition)
+        return self.suspicious
+
+    async def _put_aside(self, reading: Reading) -> None:
+        """What is not for this partition is acknowledged elsewhere before the watermark passes."""
+        tools = self._tools
+        if reading.bad:
+            await tools.dead_letters.park(self._here.partition, self._here.log, reading.bad)
+            tools.metrics.parked.labels(ACTIVITY).inc(len(reading.bad))
+        if reading.away:
+            await tools.publisher.publish_home(ACTIVITY, reading.away)
+            tools.metrics.sent_home.labels(ACTIVITY).inc(len(reading.away))
+
+    async def _judge(self, reading: Reading) -> None:
+        """Hold the partition after a long run of bad records; they are parked by now."""
+        tripped = False
+        for usable, key in reading.verdicts:
+            if usable:
+                self._run.good()
+            else:
+                self._run.bad(key)
+                tripped = tripped or self._run.tripped
+        if tripped:
+            self._run.good()
+            mark = Mark(self._here.log, self._next_offset)
+            await self._tools.dead_letters.hold(self._here.partition, mark)
+            self.suspicious = True
+
+    def _scored(self, before: np.ndarray, facts: np.ndarray, decisions: Decisions) -> np.ndarray:
+        """(n,) RECORD after the batch: new facts, timers, and activity scores where due."""
+        after = before.copy()
+        after["facts"] = facts
+        outlook = after["outlook"]
+        outlook["due"] = decisions.due
+        outlook["state"] = decisions.state
+        outlook["home"] = self._here.partition
+        now = np.flatnonzero(decisions.score_now)
+        if len(now):
+            # Another model's curve reads on another ladder.
+            outlook["state"][now[outlook["model"][now] != self._tools.model.hash]] &= _NO_CURVE
+            moments = facts["log_time"][now]
+            self._put_scores(outlook, now, facts[now], moments, np.full(len(now), _ACTIVITY))
+        erased = np.flatnonzero(decisions.erased)
+        outlook[erased] = blank_outlook(len(erased))
+        return after
+
+    def _put_scores(
+        self,
+        outlook: np.ndarray,
+        index: np.ndarray,
+        facts: np.ndarray,
+        moments: np.ndarray,
+        triggers: np.ndarray,
+    ) -> None:
+        model = self._tools.model
+        outlook["probability"][index] = np.rint(model.score(facts, moments) * MICRO)
+        outlook["scored_at"][index] = moments
+        outlook["model"][index] = model.hash
+        outlook["trigger"][index] = triggers
+        outlook["state"][index] |= HAS_SCORE
+
+    async def _publish_activity(
+        self, reading: Reading, before: np.ndarray, after: np.ndarray, decisions: Decisions
+    ) -> None:
+        scored = np.flatnonzero(decisions.score_now)
+        with self._stage("publish"):
+            await self._publish(
+                [reading.user_ids[i] for i in scored], after[scored], before[scored]
+            )
+            tombstones = [
+                Message(reading.user_ids[i].encode(), None, int(after["facts"]["log_time"][i]))
+                for i in np.flatnonzero(decisions.erased)
+            ]
+            if tombstones:
+                await self._tools.publisher.publish_home(SCORES, tombstones)
+
+    async def _fire(self, entries: list[tuple[str, int]], clock_ms: int) -> None:
+        """Score users whose silence reached their due moment, and set their next one."""
+        user_ids = [user_id for user_id, _ in entries]
+        entered = np.array([due for _, due in entries])
+        before = await self._tools.records.load(user_ids)
+        effects = Effects()
+        due = before["outlook"]["due"]
+        genuine = due == entered
+        for i in np.flatnonzero(~genuine):
+            # The index is only an index: put the entry where the record says.
+            home_shard = shard(user_ids[i])
+            timer = keys.timers(home_shard, self._here.partition)
+            effects.index(timer, user_ids[i], index_score(int(due[i])))
+            if before["facts"]["last_seen"][i] == NEVER:
+                effects.index(keys.rank(home_shard), user_ids[i], None)
+        fired = np.flatnonzero(genuine)
+        if len(fired):
+            with self._stage("silence"):
+                after, published = self._silenced(before[fired])
+            names = [user_ids[i] for i in fired]
+            scored = np.flatnonzero(published)
+            await self._publish([names[i] for i in scored], after[scored], before[fired][scored])
+            self._keep(effects, names, after, np.zeros(len(after), bool))
+        await self._save(effects, clock_ms)
+
+    def _silenced(self, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) RECORD scored as of their due moments, and which of them have a score to tell.
+
+        The curve is computed once a session (or when facts or model changed); after that the timer
+        climbs from one of its crossings to the next.
+        """
+        model = self._tools.model
+        after = records.copy()
+        facts, outlook = after["facts"], after["outlook"]
+        due = records["outlook"]["due"]
+        other_model = (outlook["model"] != model.hash) & ((outlook["state"] & HAS_SCORE) != 0)
+        grid_end = int(model.grid_hours[-1])
+        within = due <= facts["last_seen"] + grid_end * HOUR_MS
+        needs_curve = (
+            ((outlook["state"] & CURVE_STALE) != 0)
+            | ((outlook["state"] & HAS_CURVE) == 0)
+            | (outlook["model"] != model.hash)
+        )
+        index = np.flatnonzero(needs_curve & within)
+        if len(index):
+            outlook["curve"][index] = silence_curve(model, facts[index])
+            outlook["state"][index] |= HAS_CURVE
+            outlook["state"][index] &= _FRESH_CURVE
+        scored = np.flatnonzero(within)
+        if len(scored):
+            triggers = np.where(other_model[scored], _MODEL, _SILENCE)
+            self._put_scores(outlook, scored, facts[scored], due[scored], triggers)
+        outlook["due"] = np.where(
+            within,
+            next_due(
+                outlook["curve"], facts["last_seen"], due, patience(usual_gap_ms(facts)), grid_end
+            ),
+            NEVER,
+        )
+        return after, within
+
+    async def _activate(self, clock_ms: int) -> bool:
+        """Make a page of timers due soon, because the model is another than the one they know."""
+        user_ids = await self._activation.page()
+        if user_ids:
+            records = await self._tools.records.load(user_ids)
+            outlook = records["outlook"]
+            spread = self._activation.spread_ms
+            soon = clock_ms + np.array([_offset(user_id, spread) for user_id in user_ids], np.int64)
+            soon = np.maximum(soon, outlook["scored_at"] + 1)
+            old = (outlook["model"] != self._tools.model.hash) & (outlook["due"] > soon)
+            chosen = np.flatnonzero(old)
+            outlook["due"][chosen] = soon[chosen]
+            effects = Effects()
+            self._keep(
+                effects,
+                [user_ids[i] for i in chosen],
+                records[chosen],
+                np.zeros(len(chosen), bool),
+            )
+            await self._save(effects, clock_ms)
+            self._next_due = None
+        return True
+
+    async def _publish(self, user_ids: list[str], records: np.ndarray, before: np.ndarray) -> None:
+        if not user_ids:
+            return
+        triggers: list[Trigger] = [TRIGGERS[t] for t in records["outlook"]["trigger"]]
+        scores = self._tools.writer.scores(
+            user_ids, records, previous_probability(before), triggers
+        )
+        now = wall_ms()
+        await self._tools.publisher.publish_home(SCORES, [message(s, now) for s in scores])
+        for trigger in triggers:
+            self._tools.metrics.scores.labels(trigger).inc()
+        for log_time in records["facts"]["log_time"][records["outlook"]["trigger"] == _ACTIVITY]:
+            self._tools.metrics.score_lag.observe(max(wall_ms() - int(log_time), 0) / 1000)
+
+    def _keep(
+        self, effects: Effects, user_ids: list[str], records: np.ndarray, erased: np.ndarray
+    ) -> None:
+        """Add records, timers and ranks to what the save writes."""
+        outlook = records["outlook"]
+        size = records.dtype.itemsize
+        packed = records.tobytes()
+        due = outlook["due"].tolist()
+        scored = ((outlook["state"] & HAS_SCORE) != 0).tolist()
+        risk = (outlook["probability"] / MICRO).tolist()
+        for i, user_id in enumerate(user_ids):
+            home_shard = shard(user_id)
+            effects.put(
+                keys.record(user_id), packed[i * size : (i + 1) * size], self._tools.record_ttl_ms
+            )
+            timer = keys.timers(home_shard, self._here.partition)
+            effects.index(timer, user_id, index_score(due[i]))
+            if erased[i] or not scored[i]:
+                effects.index(keys.rank(home_shard), user_id, None)
+            else:
+                effects.index(keys.rank(home_shard), user_id, risk[i])
+
+    def _expect_timer(self, due: np.ndarray) -> None:
+        pending = due[due != NEVER]
+        if self._next_due is not None and len(pending):
+            self._next_due = min(self._next_due, int(pending.min()))
+
+    async def _save(self, effects: Effects, clock_ms: int) -> None:
+        with self._stage("save"):
+            mark = Mark(self._here.log, self._next_offset)
+            self._clock = max(self._clock, clock_ms)
+            self.marks = await self._tools.ledger.save(self.marks, mark, self._clock, effects)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._tools.metrics.stage_seconds.labels(name).observe(time.perf_counter() - started)
+
+
+def _offset(user_id: str, spread_ms: int) -> int:
+    """Where in the spread a user's rescoring falls: fixed, so that a restart does not reshuffle."""
+    return crc32(user_id.encode()) * spread_ms >> 32

@@ -1,0 +1,72 @@
+"""Start the scorer: read the settings, load the model, own partitions until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from contracts.times import MINUTE_MS
+from contracts.topics import ACTIVITY, SCORES
+from model import artefact
+from runtime.consumer import Opening, OpenPartition
+from runtime.records import RecordStore
+from runtime.service import Parts, Work, run, work
+from runtime.timers import TimerIndex
+from scorer.activation import Activation
+from scorer.handler import PartitionScorer, Tools
+from scorer.messages import ScoreWriter, ScoringModel
+from scorer.names import Names
+from scorer.settings import ScorerSettings
+
+GROUP = "ebbtide-scorer"
+
+
+async def serve(settings: ScorerSettings, stop: asyncio.Event) -> None:
+    """Score until `stop` is set; raises Misconfigured when a person has to look."""
+    model = artefact.load(settings.model_dir, trusted_sha256=settings.model_sha256)
+    await score_with(model, settings, stop)
+
+
+async def score_with(model: ScoringModel, settings: ScorerSettings, stop: asyncio.Event) -> None:
+    """Like `serve`, with a model already loaded."""
+    rules = settings.fold_rules
+
+    async def prepare(parts: Parts) -> OpenPartition:
+        names = Names(parts.redis)
+        await names.load()
+        partitions = await parts.publisher.partitions(ACTIVITY)
+        tools = Tools(
+            model=model,
+            rules=rules,
+            records=RecordStore(parts.redis),
+            ledger=parts.ledger,
+            publisher=parts.publisher,
+            dead_letters=parts.dead_letters,
+            names=names,
+            writer=ScoreWriter(model, partitions, settings.alert_threshold, names.name),
+            metrics=parts.metrics,
+            record_ttl_ms=settings.record_ttl_ms,
+        )
+        spread_ms = round(settings.model_spread_minutes * MINUTE_MS)
+
+        async def open_partition(opening: Opening) -> PartitionScorer:
+            partition = opening.marks.partition
+            timers = TimerIndex(parts.redis, partition)
+            activation = Activation(parts.redis, partition, timers, model.version, spread_ms)
+            return PartitionScorer(opening, tools, timers, activation)
+
+        return open_partition
+
+    job = Work(
+        topic=ACTIVITY,
+        group=GROUP,
+        rules=rules.digest,
+        topics=(ACTIVITY, SCORES),
+        health_host=settings.health_host,
+        health_port=settings.scorer_health_port,
+    )
+    await work(settings, stop, job, prepare)
+
+
+def main() -> int:
+    """Run the scorer until a signal; returns the exit code (2: a person has to look)."""
+    return run("scorer", ScorerSettings, serve)
