@@ -1,0 +1,378 @@
+"""The trained model on disk: a pickle and the manifest that says what is in it.
+
+A pickle runs code when it is read, so reading one is the last step: digest, versions and features
+are compared first, and then only the classes an estimator of ours needs may be looked up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+import numpy as np
+import sklearn
+from sklearn.exceptions import InconsistentVersionWarning
+from threadpoolctl import ThreadpoolController
+
+from contracts.activity import FoldRules
+from contracts.errors import ArtefactMismatch, Misconfigured
+from contracts.record import LEVELS
+from contracts.scores import DECIMALS
+from contracts.times import HOUR_MS, NEVER
+from model.candidates import Classifier
+from model.evaluation import Figures
+from model.features import FEATURES, PREDICT_INPUTS, features
+
+FORMAT: Final = 1
+MODEL_FILE: Final = "model.pkl"
+MANIFEST_FILE: Final = "manifest.json"
+CLASS_CUTOFF: Final = 0.5
+
+_TRAIN: Final = "train one for this build with `ebbtide train --events FILE... --out DIR`"
+
+
+class Period(msgspec.Struct, frozen=True):
+    """A stretch of the log, ISO 8601 in UTC, both ends included."""
+
+    start: str
+    end: str
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """One candidate on the later validation period."""
+
+    title: str
+    overall: Figures
+    strata: dict[str, Figures]
+    behind_best: float
+    """Mean log loss minus the best candidate's."""
+    behind_best_error: float
+    """Its standard error, rows clustered by user."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is, readable without opening the pickle. Nothing in it depends on a clock."""
+
+    format: int = FORMAT
+    version: str = ""
+    """Candidate and the beginning of the pickle's digest; filled in by `save`."""
+    sha256: str = ""
+    """Of model.pkl; filled in by `save`."""
+    sklearn: str = sklearn.__version__
+    numpy: str = np.__version__
+    origin: str
+    """What it learned from: `simulator`, or the logs' names and dates."""
+    candidate: str
+    chosen_because: str
+    features: tuple[str, ...]
+    predict_inputs: tuple[str, ...]
+    horizon_days: int
+    active_days: int
+    class_cutoff: float = CLASS_CUTOFF
+    levels: tuple[float, ...]
+    """The risk ladder: validation quantiles, ascending."""
+    grid_hours: tuple[int, ...]
+    """Hours of silence at which a silence curve is evaluated; no score beyond the last."""
+    fold_rules: str
+    """Digest of the rules the log was folded under (`FoldRules.digest`)."""
+    seed: int
+    log: Period
+    training: Period
+    """Rows the shipped estimators were fitted to: all whose label is known."""
+    fitted_until: str
+    """Candidates were compared on rows from `validated_from`, fitted to rows up to here."""
+    validated_from: str
+    rows: dict[str, int]
+    """Rows per stratum, and under `total`."""
+    rows_sha256: str
+    """Of the training rows: same log, same settings, same digest."""
+    candidates: dict[str, Comparison]
+    predict: Figures
+    """The four-input estimator on session ends of the validation period."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model: two estimators, and the manifest that describes them."""
+
+    manifest: Manifest
+    full: Classifier
+    """Reads all FEATURES of a record."""
+    inputs: Classifier
+    """Reads the four PREDICT_INPUTS."""
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @property
+    def origin(self) -> str:
+        return self.manifest.origin
+
+    @property
+    def horizon_days(self) -> int:
+        return self.manifest.horizon_days
+
+    @property
+    def class_cutoff(self) -> float:
+        """Probability from which a prediction is "1"."""
+        return self.manifest.class_cutoff
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """(LEVELS,) float64, ascending, rounded like scores."""
+        return _read_only(np.array(self.manifest.levels, np.float64))
+
+    @cached_property
+    def grid_hours(self) -> np.ndarray:
+        """(G,) int64, ascending whole hours of silence since last-seen; the first is 1."""
+        return _read_only(np.array(self.manifest.grid_hours, np.int64))
+
+    @cached_property
+    def hash(self) -> int:
+        """A u4 that stands for the version in the stored record."""
+        return crc32(self.version.encode())
+
+    def score(self, facts: np.ndarray, as_of: np.ndarray) -> np.ndarray:
+        """(n,) churn probability, 6 decimals, of (n,) FACTS as of `as_of` (n,) ms.
+
+        Nothing was learned beyond the end of the silence grid: who is silent for longer keeps the
+        score they had there.
+        """
+        seen = facts["last_seen"] != NEVER
+        end = np.where(seen, facts["last_seen"], 0) + int(self.grid_hours[-1]) * HOUR_MS
+        moment = np.where(seen, np.minimum(as_of, end), as_of)
+        return self._probability(self.full, features(facts, moment))
+
+    def score_inputs(self, inputs: np.ndarray) -> np.ndarray:
+        """(n,) churn probability, 6 decimals, of (n, 4) PREDICT_INPUTS, NaN for missing."""
+        return self._probability(self.inputs, inputs)
+
+    def _probability(self, estimator: Classifier, rows: np.ndarray) -> np.ndarray:
+        if not len(rows):
+            return np.empty(0)
+        # One thread: a batch is small, and waking a pool in every worker costs more than it
+        # saves.
+        with self._threads.limit(limits=1):
+            churn = estimator.predict_proba(rows)[:, 1]
+        return np.round(np.asarray(churn, np.float64), DECIMALS)
+
+    @cached_property
+    def _threads(self) -> ThreadpoolController:
+        # Finding the pools takes milliseconds, so it is done once.
+        return ThreadpoolController()
+
+
+def save(folder: Path, manifest: Manifest, *, full: Classifier, inputs: Classifier) -> Model:
+    """Write both files and return the model; whoever reads meanwhile sees old or new, or refuses.
+
+    `manifest.version` and `.sha256` are filled in from the pickle. Raises Misconfigured when the
+    folder cannot be written.
+    """
+    content = pickle.dumps({"full": full, "inputs": inputs}, protocol=5)
+    digest = hashlib.sha256(content).hexdigest()
+    complete = msgspec.structs.replace(
+        manifest, sha256=digest, version=f"{manifest.candidate}-{digest[:12]}"
+    )
+    stated = msgspec.json.format(msgspec.json.encode(complete)) + b"\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / MODEL_FILE, content)
+        # The manifest last: with a new pickle and an old manifest the digests disagree, and
+        # loading refuses.
+        _replace(folder / MANIFEST_FILE, stated)
+    except OSError as error:
+        raise Misconfigured(f"cannot write a model to {folder}: {error.strerror}") from error
+    return Model(complete, full, inputs)
+
+
+def load(folder: Path, *, trusted_sha256: str | None = None) -> Model:
+    """Read the model in `folder`.
+
+    trusted_sha256: digest of model.pkl the deployment trusts, from outside the folder.
+    Raises ArtefactMismatch saying what differs and what to do.
+    """
+    manifest = read_manifest(folder)
+    content = _read(folder / MODEL_FILE)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != manifest.sha256:
+        raise ArtefactMismatch(
+            f"{folder / MODEL_FILE}: its sha256 is {digest}, its manifest says {manifest.sha256}: "
+            f"the two files do not belong together; copy both again, or {_TRAIN}"
+        )
+    if trusted_sha256 is not None and digest != trusted_sha256.lower():
+        raise ArtefactMismatch(
+            f"{folder / MODEL_FILE}: its sha256 is {digest}, this deployment trusts "
+            f"{trusted_sha256}: restore the trusted model, or trust this one on purpose"
+        )
+    _check_fits(folder, manifest)
+    estimators = _unpickle(folder, content)
+    return Model(manifest, estimators["full"], estimators["inputs"])
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest alone; raises ArtefactMismatch when it is missing or of another format."""
+    path = folder / MANIFEST_FILE
+    content = _read(path)
+    try:
+        stated = msgspec.json.decode(content, type=dict[str, Any]).get("format")
+        if stated != FORMAT:
+            raise ArtefactMismatch(f"{path}: format {stated}, this build reads {FORMAT}: {_TRAIN}")
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise ArtefactMismatch(f"{path}: not a manifest ({error}): {_TRAIN}") from None
+
+
+def require_rules(model: Model, rules: FoldRules) -> None:
+    """Raise ArtefactMismatch unless the model learned from facts folded under these rules."""
+    if model.manifest.fold_rules != rules.digest:
+        raise ArtefactMismatch(
+            f"model {model.version} learned under fold rules {model.manifest.fold_rules}, this "
+            f"deployment folds under {rules.digest} (passive types or retention differ): set "
+            "EBBTIDE_PASSIVE_TYPES and EBBTIDE_RETENTION_DAYS as in training, or train again"
+        )
+
+
+def _check_fits(folder: Path, manifest: Manifest) -> None:
+    """Compare what the model needs with this build; nothing of the pickle was executed yet."""
+    here = {
+        "scikit-learn": (_minor(manifest.sklearn), _minor(sklearn.__version__)),
+        "features": (manifest.features, tuple(feature.name for feature in FEATURES)),
+        "/predict inputs": (
+            manifest.predict_inputs,
+            tuple(feature.name for feature in PREDICT_INPUTS),
+        ),
+        "number of levels": (len(manifest.levels), LEVELS),
+    }
+    for what, (theirs, ours) in here.items():
+        if theirs != ours:
+            raise ArtefactMismatch(
+                f"{folder}: {what} of the model: {_told(theirs, ours)}, "
+                f"of this build: {_told(ours, theirs)}: {_TRAIN}"
+            )
+    if sorted(set(manifest.levels)) != list(manifest.levels):
+        raise ArtefactMismatch(f"{folder}: the levels do not ascend: {_TRAIN}")
+    grid = manifest.grid_hours
+    if not grid or grid[0] != 1 or sorted(set(grid)) != list(grid):
+        raise ArtefactMismatch(f"{folder}: grid_hours must ascend from 1: {_TRAIN}")
+
+
+def _told(these: object, those: object) -> str:
+    """Of two lists only what the other lacks, so that a message stays readable."""
+    if isinstance(these, tuple) and isinstance(those, tuple):
+        extra = [name for name in these if name not in those]
+        return ", ".join(extra) if extra else f"{len(these)} in another order or number"
+    return str(these)
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+ALLOWED: Final = frozenset(
+    {
+        ("model.estimators", "BlankUnstated"),
+        ("model.estimators", "BoundedLogisticRegression"),
+        ("model.estimators", "FillMissing"),
+        ("sklearn.pipeline", "Pipeline"),
+        ("sklearn.ensemble._forest", "RandomForestClassifier"),
+        ("sklearn.tree._classes", "DecisionTreeClassifier"),
+        ("sklearn.tree._tree", "Tree"),
+        ("sklearn.ensemble._hist_gradient_boosting.binning", "_BinMapper"),
+        (
+            "sklearn.ensemble._hist_gradient_boosting.gradient_boosting",
+            "HistGradientBoostingClassifier",
+        ),
+        ("sklearn.ensemble._hist_gradient_boosting.predictor", "TreePredictor"),
+        ("sklearn.preprocessing._label", "LabelEncoder"),
+        ("sklearn._loss.loss", "HalfBinomialLoss"),
+        ("sklearn._loss.link", "Interval"),
+        ("sklearn._loss.link", "LogitLink"),
+        ("sklearn._loss._loss", "CyHalfBinomialLoss"),
+        # Boosting keeps the generator it would draw columns with.
+        ("numpy.random._pickle", "__generator_ctor"),
+        ("numpy.random._pickle", "__bit_generator_ctor"),
+        ("numpy.random._pcg64", "PCG64"),
+        ("numpy.random.bit_generator", "SeedSequence"),
+        ("numpy.random.bit_generator", "__pyx_unpickle_SeedSequence"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "scalar"),
+        ("numpy._core.numeric", "_frombuffer"),
+    }
+)
+"""Every name a pickle of ours may look up. Whole modules would be too much: a module holds what
+it imported, so `sklearn...` alone would reach `os`."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is not part of a model")
+        return super().find_class(module, name)
+
+
+def _unpickle(folder: Path, content: bytes) -> dict[str, Classifier]:
+    with warnings.catch_warnings():
+        # scikit-learn only warns when an estimator comes from another release; its predictions
+        # may differ all the same.
+        warnings.simplefilter("error", InconsistentVersionWarning)
+        try:
+            estimators = _Unpickler(io.BytesIO(content)).load()
+        except Exception as error:
+            # Whatever a broken or foreign pickle provokes, the answer is the same: do not start.
+            raise ArtefactMismatch(f"{folder / MODEL_FILE}: {error}: {_TRAIN}") from error
+    if not isinstance(estimators, dict) or set(estimators) != {"full", "inputs"}:
+        raise ArtefactMismatch(f"{folder / MODEL_FILE}: not two estimators: {_TRAIN}")
+    return estimators
+
+
+def spread_levels(quantiles: Sequence[float]) -> tuple[float, ...]:
+    """Round ascending probabilities to 6 decimals and part ties by the least that makes them
+    ascend strictly within (0, 1)."""
+    least, n = 10**DECIMALS, len(quantiles)
+    steps = [round(value * least) for value in quantiles]
+    for index in range(n):
+        floor = steps[index - 1] + 1 if index else 1
+        # Room above for the levels still to come.
+        steps[index] = min(max(steps[index], floor), least - (n - index))
+    for index in reversed(range(n - 1)):
+        steps[index] = min(steps[index], steps[index + 1] - 1)
+    return tuple(round(step / least, DECIMALS) for step in steps)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtefactMismatch(f"{path}: {error.strerror or error}; {_TRAIN}") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _read_only(values: np.ndarray) -> np.ndarray:
+    values.flags.writeable = False
+    return values

@@ -1,0 +1,142 @@
+"""Figures of merit, the split in time, and the rule that picks a candidate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.times import DAY_MS
+from model.evaluation import (
+    by_stratum,
+    calibration_error,
+    difference,
+    figures,
+    row_losses,
+    simplest_good_enough,
+    top_decile_lift,
+)
+from model.split import later_period
+
+
+def test_figures_of_a_hand_made_case():
+    """
+    Four rows whose figures can be worked out on paper.
+    """
+    found = figures(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]))
+
+    assert found.base_rate == 0.5
+    assert found.auc == 0.75
+    assert found.brier == pytest.approx((0.01 + 0.36 + 0.36 + 0.01) / 4)
+    assert found.log_loss == pytest.approx(-np.log(0.9 * 0.4 * 0.4 * 0.9) / 4, abs=1e-6)
+    assert found.top_decile_lift == 2.0
+
+
+def test_one_class_has_no_ranking():
+    """
+    With one outcome only, ranking figures are absent and the others stand.
+    """
+    found = figures(np.zeros(3, int), np.array([0.1, 0.2, 0.3]))
+
+    assert (found.auc, found.average_precision, found.top_decile_lift) == (None, None, None)
+    assert found.ece == pytest.approx(0.2)
+
+
+def test_honest_probabilities_are_calibrated():
+    """
+    Outcomes drawn from the stated probabilities leave an error near the noise; doubled odds do
+    not.
+    """
+    rng = np.random.default_rng(0)
+    stated = rng.random(50_000)
+    label = (rng.random(50_000) < stated).astype(int)
+
+    assert calibration_error(label, stated) < 0.012
+    assert calibration_error(label, stated**2) > 0.1
+
+
+def test_lift_looks_at_the_top_tenth():
+    """
+    All churners on top of ten times as many others lift tenfold.
+    """
+    label = np.zeros(100, int)
+    label[:10] = 1
+
+    assert top_decile_lift(label, np.linspace(1, 0, 100)) == pytest.approx(10.0)
+
+
+def test_a_certain_error_costs_a_finite_loss():
+    """
+    A score rounded to 0 for somebody who churned does not make the log loss infinite.
+    """
+    assert np.isfinite(row_losses(np.array([1, 0]), np.array([0.0, 1.0]))).all()
+
+
+def test_strata_are_judged_apart():
+    """
+    Each stratum that has rows gets its own figures; an empty one gets none.
+    """
+    found = by_stratum(
+        np.array([0, 1, 1]), np.array([0.2, 0.7, 0.6]), np.array([0, 0, 2]), ("a", "b", "c")
+    )
+
+    assert ["a", "c"] == list(found)
+    assert (2, 1) == (found["a"].rows, found["c"].rows)
+
+
+def test_rows_of_one_user_count_as_one_witness():
+    """
+    Repeating every row ten times under the same user makes the difference no more certain.
+    """
+    rng = np.random.default_rng(1)
+    loss, best, user = rng.random(200), rng.random(200), np.arange(200)
+    once = difference(loss, best, user)
+    repeated = difference(np.repeat(loss, 10), np.repeat(best, 10), np.repeat(user, 10))
+
+    assert once == pytest.approx(repeated)
+
+
+def test_the_simplest_within_one_error_is_picked():
+    """
+    A simple candidate that is behind by less than the error wins; one clearly behind does not.
+    """
+    rng = np.random.default_rng(2)
+    user = np.arange(500)
+    best = rng.random(500)
+    near, far = best + rng.normal(0.001, 0.5, 500), best + 0.1
+    if near.mean() - best.mean() > difference(near, best, user)[1]:
+        pytest.fail("the case is not the one described")
+
+    assert simplest_good_enough({"lr": near, "hgb": best, "rf": far}, user)[0] == "lr"
+    assert simplest_good_enough({"lr": far, "hgb": near, "rf": best}, user)[0] == "hgb"
+    assert simplest_good_enough({"lr": far, "hgb": far, "rf": best}, user)[0] == "rf"
+
+
+@given(
+    first=st.integers(0, 10**12),
+    days=st.integers(3, 4_000),
+    horizon=st.integers(1, 1_000),
+)
+def test_the_embargo_keeps_labels_out_of_validation(first, days, horizon):
+    """
+    The label of the last training row is known before the first validation row, and both periods
+    have room.
+    """
+    last = first + (days + horizon) * DAY_MS
+    split = later_period(first, last, horizon * DAY_MS)
+
+    assert split.train_until + horizon * DAY_MS <= split.validate_from
+    assert first < split.train_until < split.validate_from < last
+    assert not (
+        split.train(np.arange(first, last, DAY_MS))
+        & split.validation(np.arange(first, last, DAY_MS))
+    ).any()
+
+
+def test_an_embargo_as_long_as_the_rows_leaves_nothing():
+    """
+    A span of one horizon cannot be split.
+    """
+    with pytest.raises(ValueError, match="one horizon"):
+        later_period(0, 5 * DAY_MS, 5 * DAY_MS)

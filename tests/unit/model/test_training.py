@@ -1,0 +1,257 @@
+"""From a log to a model: who is chosen, what is refused, and what silence does to the risk."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+import numpy as np
+import pytest
+
+from contracts.activity import FoldRules
+from contracts.errors import Misconfigured
+from contracts.events import ActivityEvent
+from contracts.record import LEVELS
+from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, NEVER, SESSION_GAP_MS
+from model.artefact import MANIFEST_FILE, MODEL_FILE, load
+from model.candidates import CANDIDATES, fitted
+from model.dataset import draw_moments, facts_at, replay
+from model.event_log import EventLog, event_log
+from model.features import FEATURES, features
+from model.simulator import Population, simulate
+from model.training import (
+    METRICS_FILE,
+    Trained,
+    TrainingSettings,
+    silence_grid,
+    train,
+    usable_window,
+)
+
+RULES = FoldRules()
+POPULATION = Population(users=400, days=120, seed=3)
+SETTINGS = TrainingSettings(horizon_days=10, active_days=20, rows=4_500, seed=1)
+DIRECTIONS = tuple(feature.direction for feature in FEATURES)
+
+
+@pytest.fixture(scope="module")
+def log() -> EventLog:
+    return event_log(simulate(POPULATION), RULES)
+
+
+@pytest.fixture(scope="module")
+def trained(log) -> Trained:
+    return train(log, SETTINGS, RULES, origin="simulator")
+
+
+@pytest.fixture(scope="module")
+def facts(log) -> np.ndarray:
+    """(60,) FACTS of users as they stand at the end of the log."""
+    user = np.arange(60)
+    found = np.empty(60, next(facts_at(log, user, user, RULES))[1].dtype)
+    for which, part in facts_at(log, user, np.full(60, POPULATION.end_ms), RULES):
+        found[which] = part
+    return found[found["last_seen"] != NEVER]
+
+
+def silent_moments(last_seen: int) -> np.ndarray:
+    """Silence from the last event to the end of the grid, hour by hour, and both sides of every
+    midnight."""
+    days = SETTINGS.silence_days
+    hourly = last_seen + np.arange(0, days * DAY_MS, HOUR_MS)
+    midnights = (last_seen // DAY_MS + np.arange(1, days)) * DAY_MS
+    moments = [hourly, midnights - 1, midnights, midnights + 1, [last_seen + SESSION_GAP_MS]]
+    return np.unique(np.concatenate(moments))
+
+
+def test_longer_silence_never_lowers_the_risk(trained, facts, tmp_path):
+    """
+    Along a fine grid of silent futures, midnights included, the shipped model's score never falls.
+    """
+    model = trained.save(tmp_path)
+    rises = 0.0
+    for record in facts:
+        moments = silent_moments(int(record["last_seen"]))
+        risk = model.score(np.repeat(record, len(moments)), moments)
+        assert (np.diff(risk) >= 0).all()
+        rises += risk[-1] - risk[0]
+    assert rises / len(facts) > 0.1
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.name)
+def test_no_candidate_is_reassured_by_silence(log, facts, candidate):
+    """
+    Whichever candidate were chosen, longer silence would not lower its risk.
+    """
+    window = usable_window(log, SETTINGS)
+    rows = replay(log, draw_moments(log, window, 2_000, seed=0), RULES)
+    estimator = fitted(candidate, DIRECTIONS, 0, rows.features, rows.moments.label)
+    for record in facts[:12]:
+        moments = silent_moments(int(record["last_seen"]))
+        inputs = features(np.repeat(record, len(moments)), moments)
+        risk = np.round(estimator.predict_proba(inputs)[:, 1], 6)
+        assert (np.diff(risk) >= 0).all()
+
+
+def test_the_model_tells_leavers_from_stayers(trained):
+    """
+    On a later period it was not fitted to, the chosen candidate ranks well and is calibrated.
+    """
+    chosen = trained.manifest.candidates[trained.manifest.candidate].overall
+
+    assert chosen.auc > 0.8
+    assert chosen.ece < 0.06
+    assert chosen.log_loss < -(
+        chosen.base_rate * np.log(chosen.base_rate)
+        + (1 - chosen.base_rate) * np.log(1 - chosen.base_rate)
+    )
+
+
+def test_the_chosen_candidate_is_the_simplest_within_one_error(trained):
+    """
+    Every simpler candidate is behind the best by more than its standard error.
+    """
+    found = trained.manifest.candidates
+    names = [candidate.name for candidate in CANDIDATES]
+    chosen = names.index(trained.manifest.candidate)
+
+    assert names == list(found)
+    within = [found[name].behind_best <= found[name].behind_best_error for name in names]
+    assert chosen == within.index(True)
+
+
+def test_validation_comes_a_horizon_after_what_was_fitted(trained):
+    """
+    No training label can look into the validation period.
+    """
+    fitted_until = datetime.fromisoformat(trained.manifest.fitted_until)
+    validated_from = datetime.fromisoformat(trained.manifest.validated_from)
+
+    assert timedelta(days=SETTINGS.horizon_days) == validated_from - fitted_until
+
+
+def test_the_ladder_and_the_grid_fit_the_stored_record(trained):
+    """
+    16 levels ascend within (0, 1), rounded like scores; the grid is whole hours from 1 to its end.
+    """
+    levels = np.array(trained.manifest.levels)
+    grid = trained.manifest.grid_hours
+
+    assert LEVELS == len(levels)
+    assert (np.diff(levels) > 0).all()
+    assert 0 < levels[0] < levels[-1] < 1
+    assert np.round(levels, 6).tolist() == levels.tolist()
+    assert (1, 24 * SETTINGS.silence_days) == (grid[0], grid[-1])
+
+
+@pytest.mark.parametrize("days", [1, 2, 60, 180, 730])
+def test_a_silence_grid_is_about_48_whole_hours(days):
+    """
+    Hours ascend from 1 to the end; a short grid has every hour.
+    """
+    grid = silence_grid(days)
+
+    assert (1, 24 * days) == (grid[0], grid[-1])
+    assert list(grid) == sorted(set(grid))
+    assert min(48, 24 * days) <= len(grid) <= 50
+
+
+def test_same_log_and_seed_give_the_same_bytes(log, trained, tmp_path):
+    """
+    Training twice writes the same metrics, manifest and pickle.
+    """
+    trained.save(tmp_path / "one")
+    train(log, SETTINGS, RULES, origin="simulator").save(tmp_path / "two")
+
+    for name in (METRICS_FILE, MANIFEST_FILE, MODEL_FILE):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_what_was_trained_can_be_loaded(trained, facts, tmp_path):
+    """
+    The model read back gives the scores of the one written.
+    """
+    written = trained.save(tmp_path)
+    read = load(tmp_path, trusted_sha256=written.manifest.sha256)
+    as_of = facts["last_seen"] + DAY_MS
+
+    assert written.version == read.version
+    np.testing.assert_array_equal(written.score(facts, as_of), read.score(facts, as_of))
+
+
+def test_no_score_is_given_beyond_the_grid(trained, facts, tmp_path):
+    """
+    Who is silent for longer than the grid keeps the score of its end.
+    """
+    model = trained.save(tmp_path)
+    end = facts["last_seen"] + int(model.grid_hours[-1]) * HOUR_MS
+
+    np.testing.assert_array_equal(model.score(facts, end), model.score(facts, end + 400 * DAY_MS))
+
+
+def test_metrics_are_terse_and_complete(trained, tmp_path):
+    """
+    metrics.json has every candidate's figures, per stratum too, and the four-input estimator's.
+    """
+    trained.save(tmp_path)
+    written = msgspec.json.decode((tmp_path / METRICS_FILE).read_bytes())
+
+    assert {"lr", "hgb", "rf"} == set(written["candidates"])
+    assert {"instant", "session_end", "silence"} == set(written["candidates"]["lr"]["strata"])
+    assert written["predict"]["auc"] > 0.5
+    assert written["rows"]["total"] == SETTINGS.rows
+
+
+def test_too_short_a_log_is_refused_saying_how_much_there_is(log):
+    """
+    A + 3 H days are needed; the message has the days there are and the days needed.
+    """
+    settings = TrainingSettings(horizon_days=40, active_days=30)
+
+    with pytest.raises(Misconfigured, match=r"too little history: 1(19|20)\.\d days .* need 150"):
+        train(log, settings, RULES, origin="simulator")
+
+
+def test_a_log_in_which_everybody_stays_is_refused():
+    """
+    With one outcome only there is nothing to learn; the message says which.
+    """
+    daily = event_log(
+        (
+            ActivityEvent(
+                user_id=f"u{user}",
+                type="page_view",
+                occurred_at=POPULATION.start_ms + day * DAY_MS + user * MINUTE_MS,
+            )
+            for day in range(60)
+            for user in range(5)
+        ),
+        RULES,
+    )
+
+    with pytest.raises(Misconfigured, match="every user stays"):
+        train(daily, TrainingSettings(horizon_days=10, active_days=10), RULES, origin="x")
+
+
+def test_a_log_without_activity_is_refused():
+    """
+    E-mails alone teach nothing.
+    """
+    mails = event_log(
+        [ActivityEvent(user_id="ada", type="email_sent", occurred_at=POPULATION.start_ms)], RULES
+    )
+
+    with pytest.raises(Misconfigured, match="no activity"):
+        train(mails, SETTINGS, RULES, origin="x")
+
+
+def test_progress_is_told_step_by_step(log):
+    """
+    Whoever waits hears of the replay, of every candidate and of the refit.
+    """
+    said: list[str] = []
+    few = TrainingSettings(horizon_days=10, active_days=20, rows=900)
+    train(log, few, RULES, origin="simulator", say=said.append)
+
+    for step in ("replaying", "logistic regression", "boosting", "random forest", "refitting"):
+        assert any(step in line for line in said)
