@@ -1,0 +1,126 @@
+"""The gateway put together: routes over their collaborators, which the caller makes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+import structlog
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.responses import RedirectResponse, Response
+
+from ingest_api import events, health, metrics, model_page, moments, openapi, predict, problems
+from ingest_api import users as user_pages
+from ingest_api.log import ActivityLog
+from ingest_api.publishing import EventWriter
+from ingest_api.records import UserReader
+from ingest_api.snapshots import Snapshots
+from model.artefact import Model
+from runtime.clock import wall_ms
+
+logger = structlog.get_logger(__name__)
+
+Background = Callable[[], Coroutine[Any, Any, None]]
+"""Something that runs as long as the app does."""
+
+_DESCRIPTION = """Scores churn while it happens: activity in, scores and alerts out, also for users
+who fall silent. Errors are problem details (RFC 9457)."""
+
+
+def create_app(
+    *,
+    model: Model,
+    log: ActivityLog,
+    reader: UserReader,
+    clock: Literal["wall", "stream"] = "wall",
+    alert_threshold: float = 0.7,
+    now: Callable[[], int] = wall_ms,
+    registry: CollectorRegistry | None = None,
+    background: Sequence[Background] = (),
+    on_failure: Callable[[], None] = lambda: None,
+) -> FastAPI:
+    """The application over a loaded model, Kafka and Redis, which need not be there yet.
+
+    now: epoch ms, the time of what states none. background: run from start to end of the app;
+    when one fails, `on_failure` is called, for a gateway must not live on half-working.
+    """
+    measures = metrics.GatewayMetrics(registry or CollectorRegistry())
+    writer = EventWriter(clock)
+    snapshots = Snapshots(log, writer, measures, now)
+    users = user_pages.Users(
+        model=model,
+        reader=reader,
+        moments=_moments(clock, reader, now),
+        alert_threshold=alert_threshold,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(run()) for run in (*background, snapshots.run)]
+        for task in tasks:
+            task.add_done_callback(lambda done: _notice(done, on_failure))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with suppress(asyncio.CancelledError, Exception):  # already noticed
+                    await task
+
+    app = FastAPI(
+        title="Ebbtide",
+        version=version("ebbtide"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.add_middleware(metrics.Measured, metrics=measures)
+    app.include_router(
+        predict.router(model=model, snapshots=snapshots, score_record=users.score_record)
+    )
+    app.include_router(events.router(log=log, writer=writer, now=now, metrics=measures))
+    app.include_router(user_pages.router(users=users, log=log, now=now))
+    app.include_router(model_page.router(model=model))
+    app.include_router(
+        health.router(
+            model_version=model.version,
+            kafka=health.Dependency(log.ping),
+            redis=health.Dependency(reader.ping),
+            registry=measures.registry,
+        )
+    )
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/docs")
+
+    openapi.install(app)
+    return app
+
+
+def _moments(
+    clock: Literal["wall", "stream"], reader: UserReader, now: Callable[[], int]
+) -> Callable[[np.ndarray], Awaitable[np.ndarray]]:
+    """What is now for each of (n,) RECORD."""
+
+    async def wall(records: np.ndarray) -> np.ndarray:
+        return np.full(len(records), now(), np.int64)
+
+    async def stream(records: np.ndarray) -> np.ndarray:
+        return moments.of_users(records, await reader.clocks())
+
+    return wall if clock == "wall" else stream
+
+
+def _notice(task: asyncio.Task[None], on_failure: Callable[[], None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("background_failed", exc_info=task.exception())
+        on_failure()

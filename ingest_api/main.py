@@ -1,0 +1,116 @@
+"""The gateway as a process."""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from pydantic import ValidationError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from contracts.errors import Misconfigured
+from ingest_api.app import Background, create_app
+from ingest_api.log import KafkaLog
+from ingest_api.moments import StreamNow
+from ingest_api.records import READ_SECONDS, RedisUsers
+from ingest_api.settings import GatewaySettings
+from model.artefact import Model, load, require_rules
+from runtime import logs
+from runtime.clock import wall_ms
+from runtime.store import connect
+
+logger = structlog.get_logger(__name__)
+
+BACKLOG = 2048
+DRAIN_SECONDS = 10
+"""How long a stopping gateway lets requests under way finish."""
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; the exit code.
+
+    Raises Misconfigured, naming the remedy, for settings that do not fit, a model that is missing
+    or not the trusted one, and a port that is taken.
+    """
+    settings = _settings()
+    logs.configure(settings, "gateway")
+    model = load(settings.model_dir, trusted_sha256=settings.model_sha256)
+    require_rules(model, settings.fold_rules)
+    with _listen(settings.host, settings.port) as listener:
+        return _serve(settings, model, listener)
+
+
+def _settings() -> GatewaySettings:
+    try:
+        return GatewaySettings()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise Misconfigured(f"EBBTIDE_{name}: {first['msg']}, but is {first['input']!r}") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise Misconfigured(
+            f"the gateway cannot listen on {host}:{port} ({error.strerror}): choose another with "
+            "EBBTIDE_HOST and EBBTIDE_PORT"
+        ) from error
+
+
+def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> int:
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    redis = connect(settings.redis_url, timeout_seconds=READ_SECONDS)
+    # A request waits for an answer: one fresh connection at once, then the caller hears of it.
+    redis.set_retry(Retry(NoBackoff(), 1))
+    reader = RedisUsers(redis)
+    log = KafkaLog(settings)
+    stream_now = StreamNow(reader)
+    background: list[Background] = [log.run]
+    if settings.clock == "stream":
+        background.append(stream_now.run)
+    failed = False
+
+    def fail() -> None:
+        nonlocal failed
+        failed = True
+        server.should_exit = True
+
+    app = create_app(
+        model=model,
+        log=log,
+        reader=reader,
+        clock=settings.clock,
+        alert_threshold=settings.alert_threshold,
+        now=stream_now if settings.clock == "stream" else wall_ms,
+        registry=registry,
+        background=background,
+        on_failure=fail,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+    )
+    # uvicorn raises the signal once more after it has stopped; by then there is nothing to do.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    host, port = listener.getsockname()[:2]
+    logger.info("listening", host=host, port=port, model=model.version)
+    server.run(sockets=[listener])
+    return 1 if failed or not server.started else 0

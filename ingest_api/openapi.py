@@ -1,0 +1,193 @@
+"""The OpenAPI document: schemas come from the types that decode and encode, not from a copy."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+
+from ingest_api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem
+
+_REF: Final = "#/components/schemas/{name}"
+
+_PROBLEMS: Final[Mapping[int, str]] = {
+    400: "The body is not JSON.",
+    404: "Nothing is known of the user.",
+    413: "More than is taken at once.",
+    415: "The body was not sent as application/json.",
+    422: "Something breaks a limit; `errors` names the fields and what would fit.",
+    503: "A dependency does not answer; come again after `Retry-After` seconds.",
+}
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A response body: its type, what it means, an example, headers."""
+
+    kind: type[msgspec.Struct]
+    description: str
+    example: object = None
+    headers: Mapping[str, str] | None = None
+
+
+def of(
+    kind: type[msgspec.Struct],
+    description: str,
+    example: object = None,
+    headers: Mapping[str, str] | None = None,
+) -> Described:
+    """Describe a response; `headers` are names with their meaning."""
+    return Described(kind, description, example, headers)
+
+
+def reply(
+    value: msgspec.Struct, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """The value as JSON."""
+    return Response(
+        _encoder.encode(value), status_code=status, headers=headers, media_type="application/json"
+    )
+
+
+def body(
+    kind: type[msgspec.Struct],
+    *,
+    example: object,
+    or_list_of: type[msgspec.Struct] | None = None,
+    at_most: int = 0,
+) -> dict[str, Any]:
+    """What `openapi_extra` says of a request body."""
+    schema: dict[str, Any] = _Reference(kind)
+    if or_list_of is not None:
+        many = {"type": "array", "minItems": 1, "maxItems": at_most, "items": schema}
+        schema = {"oneOf": [schema, many]}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "example": example}},
+        }
+    }
+
+
+def responses(good: Mapping[int, Described], *problems: int) -> dict[int | str, dict[str, Any]]:
+    """What `responses` says: the good ones, and which problems may come instead."""
+    told: dict[int | str, dict[str, Any]] = {}
+    for status, described in good.items():
+        content: dict[str, Any] = {"schema": _Reference(described.kind)}
+        if described.example is not None:
+            content["example"] = described.example
+        told[status] = {
+            "description": described.description,
+            "content": {"application/json": content},
+        }
+        if described.headers:
+            told[status]["headers"] = {
+                name: {"description": meaning, "schema": {"type": "string"}}
+                for name, meaning in described.headers.items()
+            }
+    for status in problems:
+        told[status] = {
+            "description": _PROBLEMS[status],
+            "content": {MEDIA_TYPE: {"schema": _Reference(Problem), "example": _example(status)}},
+        }
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            told[status]["headers"] = {
+                "Retry-After": {
+                    "description": f"Seconds to wait, at present {RETRY_AFTER_SECONDS}.",
+                    "schema": {"type": "integer"},
+                }
+            }
+    return told
+
+
+def install(app: FastAPI) -> None:
+    """Complete the document FastAPI makes of the routes with the schemas they refer to."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+            )
+            made.setdefault("components", {})["schemas"] = components(_referred(made))
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def components(kinds: list[type[msgspec.Struct]]) -> dict[str, Any]:
+    """The JSON Schemas of the types and of all they refer to, by name."""
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=_REF)
+    for schema in schemas.values():
+        if "description" in schema:
+            schema["description"] = inspect.cleandoc(schema["description"])
+    return schemas
+
+
+_KINDS: Final[dict[str, type[msgspec.Struct]]] = {}
+
+
+def _Reference(kind: type[msgspec.Struct]) -> dict[str, Any]:  # noqa: N802 - reads as a value
+    """A reference to the schema of `kind`, remembered so that the document has it."""
+    _KINDS[kind.__name__] = kind
+    return {"$ref": _REF.format(name=kind.__name__)}
+
+
+def _referred(document: object) -> list[type[msgspec.Struct]]:
+    """The types the document refers to, in the order of their names."""
+    found: set[str] = set()
+
+    def walk(part: object) -> None:
+        if isinstance(part, dict):
+            reference = part.get("$ref")
+            if isinstance(reference, str):
+                found.add(reference.rpartition("/")[2])
+            for child in part.values():
+                walk(child)
+        elif isinstance(part, list):
+            for child in part:
+                walk(child)
+
+    walk({"paths": document["paths"]} if isinstance(document, dict) else document)
+    return [_KINDS[name] for name in sorted(found)]
+
+
+def _example(status: int) -> dict[str, object]:
+    examples: dict[int, dict[str, object]] = {
+        422: {
+            "type": "urn:ebbtide:problem:invalid-input",
+            "title": "The request breaks a limit",
+            "status": 422,
+            "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+            "errors": [
+                {"field": "time_spent", "reason": "must be a number from 0 to 50000000; got -1"}
+            ],
+        },
+        503: {
+            "type": "urn:ebbtide:problem:events-unavailable",
+            "title": "Events cannot be accepted now",
+            "status": 503,
+            "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s",
+        },
+    }
+    return examples.get(
+        status,
+        {
+            "type": "urn:ebbtide:problem:...",
+            "title": _PROBLEMS[status],
+            "status": status,
+            "detail": "...",
+        },
+    )

@@ -1,0 +1,202 @@
+"""Every error answer, as RFC 9457 problem details: the one place that knows status codes.
+
+Handlers raise errors named after what is wrong; the table here says how HTTP puts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.errors import ChurnError, LogUnavailable, StoreUnavailable, Unavailable
+
+logger = structlog.get_logger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_SECONDS: Final = 2
+
+
+class FieldError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is wrong with one field, and what would be right."""
+
+    field: str
+    """Path into the body, `items[3].time_spent`, or a parameter; empty for the whole."""
+    reason: str
+    index: int | None = None
+    """Of the event in a list."""
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 9457 problem details."""
+
+    type: str
+    """`urn:ebbtide:problem:<name>`: the name does not change; `about:blank`: see the status."""
+    title: str
+    status: int
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+    acknowledged: int | None = None
+    """Of a list of events: how many Kafka has although the request failed."""
+    kafka: str | None = None
+    redis: str | None = None
+
+
+class RequestError(ChurnError):
+    """A request that will not do, however often it is sent."""
+
+
+class Malformed(RequestError):
+    """The body is not JSON."""
+
+
+class WrongMediaType(RequestError):
+    """The body does not say that it is JSON."""
+
+
+class TooLarge(RequestError):
+    """More bytes or more items than are taken at once."""
+
+
+class Invalid(RequestError):
+    """Fields that break their limits, each with its reason."""
+
+    def __init__(self, errors: Sequence[FieldError], detail: str | None = None) -> None:
+        super().__init__(detail or "; ".join(_told(error) for error in errors[:3]))
+        self.errors = tuple(errors)
+
+
+class UnknownUser(RequestError):
+    """Nothing is known of the user."""
+
+
+class NotAcknowledged(LogUnavailable):
+    """Kafka did not acknowledge all; `acknowledged` of the messages it did."""
+
+    def __init__(self, reason: str, acknowledged: int = 0) -> None:
+        super().__init__(reason)
+        self.acknowledged = acknowledged
+
+
+class NotReady(Unavailable):
+    """A dependency the caller asked for does not answer."""
+
+    def __init__(self, kafka: str, redis: str) -> None:
+        super().__init__("Kafka does not answer, so events cannot be accepted")
+        self.kafka = kafka
+        self.redis = redis
+
+
+_ANSWERS: Final[dict[type[ChurnError], tuple[int, str, str]]] = {
+    Malformed: (400, "malformed-json", "The body is not JSON"),
+    UnknownUser: (404, "unknown-user", "Nothing is known of this user"),
+    TooLarge: (413, "too-large", "More than is taken at once"),
+    WrongMediaType: (415, "not-json", "The body must be sent as JSON"),
+    Invalid: (422, "invalid-input", "The request breaks a limit"),
+    LogUnavailable: (503, "events-unavailable", "Events cannot be accepted now"),
+    StoreUnavailable: (503, "users-unavailable", "User records cannot be read now"),
+    NotReady: (503, "not-ready", "Not ready for events"),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of `app` answer as a problem."""
+    app.add_exception_handler(ChurnError, _on_churn_error)
+    app.add_exception_handler(RequestValidationError, _on_parameters)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def problem_of(error: ChurnError) -> Problem:
+    """The problem an error of ours is told as; a bug's if the table does not know it."""
+    for kind in type(error).__mro__:
+        if kind in _ANSWERS:
+            status, name, title = _ANSWERS[kind]
+            return Problem(
+                type=f"urn:ebbtide:problem:{name}",
+                title=title,
+                status=status,
+                detail=str(error),
+                errors=getattr(error, "errors", ()),
+                acknowledged=getattr(error, "acknowledged", None),
+                kafka=getattr(error, "kafka", None),
+                redis=getattr(error, "redis", None),
+            )
+    return _BUG
+
+
+_BUG: Final = Problem(
+    type="about:blank",
+    title="Internal Server Error",
+    status=500,
+    detail="The gateway made a mistake; its log has the details",
+)
+
+_encoder = msgspec.json.Encoder()
+
+
+def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The response of a problem; one that may pass says when to come again."""
+    fields = dict(headers or {})
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        fields["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return Response(
+        _encoder.encode(problem),
+        status_code=problem.status,
+        headers=fields,
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def _on_churn_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ChurnError)
+    problem = problem_of(error)
+    if problem is _BUG:
+        logger.error("unmapped_error", exc_info=error)
+    return answer(problem)
+
+
+async def _on_parameters(_: Request, error: Exception) -> Response:
+    """A query or path parameter that does not fit, as FastAPI found it."""
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        FieldError(".".join(str(part) for part in found["loc"][1:]), _parameter_reason(found))
+        for found in error.errors()
+    ]
+    return answer(problem_of(Invalid(errors)))
+
+
+def _parameter_reason(found: Mapping[str, Any]) -> str:
+    return f"{found['msg']}; got {found['input']!r}"
+
+
+async def _on_http(_: Request, error: Exception) -> Response:
+    """What the framework refuses: no such path, not this method."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    detail = error.detail
+    if status == HTTPStatus.NOT_FOUND:
+        detail = "There is nothing at this path; /docs lists what there is"
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow")
+        detail = f"This path takes {allowed}" if allowed else "This path takes other methods"
+    problem = Problem(type="about:blank", title=status.phrase, status=status, detail=detail)
+    return answer(problem, error.headers)
+
+
+async def _on_bug(_: Request, __: Exception) -> Response:
+    # The server logs the exception, which passes on after this answer.
+    return answer(_BUG)
+
+
+def _told(error: FieldError) -> str:
+    text = f"{error.field}: {error.reason}" if error.field else error.reason
+    return text if error.index is None else f"event {error.index}: {error.reason}"

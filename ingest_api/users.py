@@ -1,0 +1,317 @@
+"""What is known of users: one in full, and the list by risk."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from contracts.alerts import ChurnAlert
+from contracts.record import CANCELLED, CURVE_STALE, ERASED, HAS_CURVE, NO_CROSSING
+from contracts.scores import DECIMALS, Attributes, Crossing, Evidence, Position
+from contracts.times import HOUR_MS, NEVER, from_ms, from_ms_or_none
+from ingest_api import openapi
+from ingest_api.log import ActivityLog
+from ingest_api.problems import UnknownUser
+from ingest_api.publishing import tombstone
+from ingest_api.records import UserReader
+from ingest_api.verdicts import verdict
+from model.artefact import Model
+from model.features import (
+    FEATURES,
+    PREDICT_INPUTS,
+    features,
+    missing,
+    predict_inputs,
+    usual_gap_ms,
+)
+from model.silence import at_risk_at, crossings, silence_curve, value_at
+
+UserId = Annotated[str, Path(min_length=1, max_length=256)]
+
+
+class UserScore(msgspec.Struct, frozen=True):
+    """A user's risk as of `as_of`."""
+
+    churn_probability: float
+    prediction: Literal["0", "1"]
+    confidence: float
+    as_of: datetime
+    beyond_grid: bool
+    """Silent for longer than the model knows: the score is the one at the end of its grid."""
+    model_version: str
+    horizon_days: int
+    origin: str
+
+
+class UserPage(msgspec.Struct, frozen=True):
+    """Everything known of one user, with the score as of now."""
+
+    user_id: str
+    features: dict[str, int | float | None]
+    """Name to number, null where unknown; `GET /model` has the units."""
+    score: UserScore
+    last_seen_at: datetime | None
+    signed_up_at: datetime | None
+    first_seen_at: datetime | None
+    at_risk_at: datetime | None
+    """When risk reaches the alert threshold if the user stays silent."""
+    crossings: tuple[Crossing, ...]
+    cancelled: bool
+    attributes: Attributes
+    position: Position
+    """The last record of the log that these facts include."""
+    evidence: Evidence
+
+
+class RankedUser(msgspec.Struct, frozen=True):
+    """A user of the list."""
+
+    user_id: str
+    churn_probability: float
+    last_seen_at: datetime | None
+    at_risk_at: datetime | None
+
+
+class RankedUsers(msgspec.Struct, frozen=True):
+    """Users by risk, highest first."""
+
+    users: tuple[RankedUser, ...]
+    as_of: datetime
+
+
+class Alerts(msgspec.Struct, frozen=True):
+    """Recent alerts, newest first."""
+
+    alerts: tuple[ChurnAlert, ...]
+
+
+class Erasing(msgspec.Struct, frozen=True):
+    """The erasure is in the log; reads answer 404 once the scorer has read it."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """Reads stored records as of a moment. `clock` decides whose time that is."""
+
+    model: Model
+    reader: UserReader
+    moments: Callable[[np.ndarray], Awaitable[np.ndarray]]
+    """(n,) RECORD to (n,) i8 ms: what is now for each user."""
+    alert_threshold: float
+
+    async def score_record(self, user_id: str) -> tuple[UserScore, Evidence] | None:
+        """The score of the stored record as of now, None for an unknown user."""
+        record = await self._known(user_id)
+        if record is None:
+            return None
+        (now,) = await self.moments(record)
+        return self._score(record["facts"], int(now)), _evidence(record["facts"])
+
+    async def page(self, user_id: str) -> UserPage:
+        """Raises UnknownUser, StoreUnavailable."""
+        record = await self._known(user_id)
+        if record is None:
+            raise UnknownUser(f"no activity of {user_id!r} is on record")
+        facts = record["facts"]
+        (now,) = await self.moments(record)
+        score = self._score(facts, int(now))
+        names = await self.reader.names(_categories(facts[0]).values())
+        curve = self._curve(record)
+        last_seen = int(facts["last_seen"][0])
+        return UserPage(
+            user_id=user_id,
+            features=_feature_numbers(facts, self._within_grid(facts, int(now))),
+            score=score,
+            last_seen_at=from_ms_or_none(last_seen),
+            signed_up_at=from_ms_or_none(int(facts["signup_at"][0])),
+            first_seen_at=from_ms_or_none(int(facts["first_seen"][0])),
+            at_risk_at=_moment(self._at_risk(curve, facts["last_seen"])[0]),
+            crossings=tuple(
+                Crossing(round(level, DECIMALS), None if at is None else from_ms(at))
+                for level, at in crossings(curve[0], self.model.levels, last_seen)
+                if last_seen != NEVER
+            ),
+            cancelled=bool(facts["flags"][0] & CANCELLED),
+            attributes=_attributes(facts[0], names),
+            position=Position(
+                log=int(facts["log_number"][0]),
+                offset=int(facts["offset"][0]),
+                partition=int(record["outlook"]["home"][0]),
+            ),
+            evidence=_evidence(facts),
+        )
+
+    async def riskiest(self, limit: int) -> tuple[tuple[RankedUser, ...], int]:
+        """The users with the highest risk now, and what now is (the latest, epoch ms)."""
+        ranked = await self.reader.riskiest(limit)
+        records = await self.reader.load([user_id for user_id, _ in ranked])
+        now = await self.moments(records)
+        facts, outlook = records["facts"], records["outlook"]
+        seen = facts["last_seen"] != NEVER
+        last_seen = np.where(seen, facts["last_seen"], now)
+        curve = np.where(self._has_curve(records)[:, None], outlook["curve"], NO_CROSSING)
+        reached = value_at(curve, self.model.levels, (now - last_seen) / HOUR_MS)
+        risk = np.maximum(reached, [at_last_score for _, at_last_score in ranked])
+        at_risk = self._at_risk(curve, last_seen)
+        users = [
+            RankedUser(
+                user_id=user_id,
+                churn_probability=round(float(risk[i]), DECIMALS),
+                last_seen_at=from_ms_or_none(int(facts["last_seen"][i])),
+                at_risk_at=_moment(at_risk[i]),
+            )
+            for i, (user_id, _) in enumerate(ranked)
+            # A rank entry may be there a moment longer than its user.
+            if _is_known(facts[i])
+        ]
+        users.sort(key=lambda user: (-user.churn_probability, user.user_id))
+        return tuple(users), int(now.max(initial=0))
+
+    async def _known(self, user_id: str) -> np.ndarray | None:
+        """(1,) RECORD."""
+        record = await self.reader.load([user_id])
+        return record if _is_known(record["facts"][0]) else None
+
+    def _within_grid(self, facts: np.ndarray, now: int) -> int:
+        """`now`, at most the end of the silence grid: nothing was learned beyond."""
+        last_seen = int(facts["last_seen"][0])
+        end = last_seen + int(self.model.grid_hours[-1]) * HOUR_MS
+        return now if last_seen == NEVER else min(now, end)
+
+    def _score(self, facts: np.ndarray, now: int) -> UserScore:
+        as_of = self._within_grid(facts, now)
+        probability = float(self.model.score(facts, np.array([as_of]))[0])
+        prediction, confidence = verdict(probability, self.model.class_cutoff)
+        return UserScore(
+            churn_probability=probability,
+            prediction=prediction,
+            confidence=confidence,
+            as_of=from_ms(as_of),
+            beyond_grid=as_of < now,
+            model_version=self.model.version,
+            horizon_days=self.model.horizon_days,
+            origin=self.model.origin,
+        )
+
+    def _has_curve(self, records: np.ndarray) -> np.ndarray:
+        """(n,) whether the stored curve is of this model."""
+        outlook = records["outlook"]
+        made = (outlook["state"] & HAS_CURVE) != 0
+        return np.asarray(made & (outlook["model"] == self.model.hash))
+
+    def _curve(self, record: np.ndarray) -> np.ndarray:
+        """(1, L) the stored curve, or a fresh one where facts or model have changed since."""
+        stale = (record["outlook"]["state"] & CURVE_STALE) != 0
+        if (self._has_curve(record) & ~stale)[0]:
+            return np.asarray(record["outlook"]["curve"])
+        if record["facts"]["last_seen"][0] == NEVER:
+            return np.full((1, len(self.model.levels)), NO_CROSSING, np.uint16)
+        return silence_curve(self.model, record["facts"])
+
+    def _at_risk(self, curve: np.ndarray, last_seen: np.ndarray) -> np.ndarray:
+        return at_risk_at(curve, self.model.levels, last_seen, self.alert_threshold)
+
+
+def router(*, users: Users, log: ActivityLog, now: Callable[[], int]) -> APIRouter:
+    """The routes, over their collaborators."""
+    routes = APIRouter(tags=["users"])
+
+    @routes.get(
+        "/users",
+        summary="Users by risk",
+        responses=openapi.responses(
+            {200: openapi.of(RankedUsers, "Highest risk first.")}, 422, 503
+        ),
+    )
+    async def list_users(
+        order: Annotated[Literal["risk"], Query(description="The only order.")] = "risk",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    ) -> Response:
+        ranked, as_of = await users.riskiest(limit)
+        return openapi.reply(RankedUsers(ranked, from_ms(as_of or now())))
+
+    @routes.get(
+        "/users/{user_id:path}",
+        summary="One user, scored as of now",
+        responses=openapi.responses(
+            {200: openapi.of(UserPage, "What is known of the user.")}, 404, 422, 503
+        ),
+    )
+    async def get_user(user_id: UserId) -> Response:
+        return openapi.reply(await users.page(user_id))
+
+    @routes.delete(
+        "/users/{user_id:path}",
+        status_code=202,
+        summary="Erase a user",
+        description="Publishes a tombstone. What is known of the user goes once the scorer has "
+        "read it; later events start anew.",
+        responses=openapi.responses({202: openapi.of(Erasing, "Kafka has it.")}, 422, 503),
+    )
+    async def delete_user(user_id: UserId) -> Response:
+        await log.publish([tombstone(user_id, now())])
+        return openapi.reply(Erasing(user_id), 202)
+
+    @routes.get(
+        "/alerts",
+        summary="Recent alerts",
+        responses=openapi.responses({200: openapi.of(Alerts, "Newest first.")}, 422, 503),
+    )
+    async def list_alerts(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Response:
+        return openapi.reply(Alerts(tuple(await users.reader.recent_alerts(limit))))
+
+    return routes
+
+
+def _is_known(facts: np.void) -> bool:
+    return bool(facts["offset"] >= 0 and not facts["flags"] & ERASED)
+
+
+def _feature_numbers(facts: np.ndarray, as_of: int) -> dict[str, int | float | None]:
+    moment = np.array([as_of])
+    names = [feature.name for feature in (*FEATURES, *PREDICT_INPUTS)]
+    values = [*features(facts, moment)[0], *predict_inputs(facts, moment)[0]]
+    return {name: _plain(float(value)) for name, value in zip(names, values, strict=True)}
+
+
+def _plain(value: float) -> int | float | None:
+    if np.isnan(value):
+        return None
+    return int(value) if value.is_integer() else round(value, DECIMALS)
+
+
+def _moment(ms: np.int64) -> datetime | None:
+    return from_ms_or_none(int(ms))
+
+
+def _evidence(facts: np.ndarray) -> Evidence:
+    gap = usual_gap_ms(facts)[0]
+    return Evidence(
+        events=int(facts["events"][0]),
+        active_days=int(facts["active_days"][0]),
+        usual_gap_hours=None if np.isnan(gap) else round(float(gap) / HOUR_MS, 2),
+        missing=missing(facts)[0],
+    )
+
+
+def _categories(facts: np.void) -> dict[str, int]:
+    fields = ("location", "referral_source", "device_type", "plan")
+    return {field: int(facts[field]) for field in fields}
+
+
+def _attributes(facts: np.void, names: dict[int, str]) -> Attributes:
+    """Names where they are known, else the hash; null where nothing was stated."""
+    told = {
+        field: names.get(number, f"#{number:08x}") if number else None
+        for field, number in _categories(facts).items()
+    }
+    return Attributes(**told, value=int(facts["value_cents"]) / 100)

@@ -1,0 +1,180 @@
+"""A gateway on doubles: called in-process, with a model whose answers are easy to foretell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from httpx2 import ASGITransport, AsyncClient
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from contracts.activity import FoldRules
+from contracts.errors import LogUnavailable
+from contracts.record import LEVELS, RECORD, blank_records
+from contracts.times import DAY_MS
+from ingest_api.app import create_app
+from ingest_api.problems import NotAcknowledged
+from ingest_api.records import RedisUsers
+from model.artefact import Manifest, Model, Period
+from model.evaluation import figures
+from model.features import FEATURES, PREDICT_INPUTS
+from runtime import keys
+from runtime.kafka import Message
+from runtime.testing import FakeRedis
+
+NOON = 1_790_000_000_000 // DAY_MS * DAY_MS + DAY_MS // 2
+TOTALS: dict[str, Any] = {
+    "pages_visited": 12,
+    "time_spent": 180.5,
+    "days_since_signup": 10,
+    "is_logged_in": True,
+}
+
+_PERIOD = Period("2025-01-01T00:00:00Z", "2025-06-30T00:00:00Z")
+_SILENT_DAYS = [feature.name for feature in FEATURES].index("silent_days")
+
+
+class _Linear:
+    """Risk rises with one column and reaches 1 at `full`."""
+
+    def __init__(self, column: int, full: float) -> None:
+        self._column = column
+        self._full = full
+
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        risk = np.clip(np.nan_to_num(rows[:, self._column]) / self._full, 0, 1)
+        return np.column_stack([1 - risk, risk])
+
+
+def a_model() -> Model:
+    """Risk: pages / 100 of totals, days of silence / 10 of records."""
+    manifest = Manifest(
+        version="linear-1",
+        origin="a test",
+        candidate="lr",
+        chosen_because="it is a test",
+        features=tuple(feature.name for feature in FEATURES),
+        predict_inputs=tuple(feature.name for feature in PREDICT_INPUTS),
+        horizon_days=14,
+        active_days=30,
+        levels=tuple(round(0.05 * step, 6) for step in range(1, LEVELS + 1)),
+        grid_hours=(1, *range(12, 24 * 9 + 1, 12)),
+        fold_rules=FoldRules().digest,
+        seed=0,
+        log=_PERIOD,
+        training=_PERIOD,
+        fitted_until="2025-05-01T00:00:00Z",
+        validated_from="2025-05-15T00:00:00Z",
+        rows={"total": 400},
+        rows_sha256="0" * 64,
+        candidates={},
+        predict=figures(np.array([0, 1]), np.array([0.2, 0.8])),
+    )
+    return Model(manifest, _Linear(_SILENT_DAYS, 10.0), _Linear(0, 100.0))  # type: ignore[arg-type]
+
+
+class MemoryLog:
+    """Kafka as a list. `away` fails with so many acknowledged first; `hangs` never answers."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.away: int | None = None
+        self.hangs = False
+        self.tried = asyncio.Event()
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.away is not None:
+            self.messages += messages[: self.away]
+            self.tried.set()
+            raise NotAcknowledged(f"acknowledged {self.away} of {len(messages)}", self.away)
+        self.messages += messages
+        self.tried.set()
+
+    async def ping(self) -> None:
+        if self.away is not None:
+            raise LogUnavailable("Kafka does not answer: it is a test")
+
+
+class ServingRedis(FakeRedis):
+    """The double, with a switch for being down and one for never answering."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.hangs = False
+
+    async def mget(self, names: Sequence[str]) -> list[bytes | None]:
+        await self._check()
+        return await super().mget(names)
+
+    async def hgetall(self, name: str) -> dict[bytes, bytes]:
+        await self._check()
+        return await super().hgetall(name)
+
+    def pipeline(self, *arguments: Any, **more: Any) -> Any:
+        if self.away:
+            raise RedisConnectionError("it is a test")
+        return super().pipeline(*arguments, **more)
+
+    async def ping(self) -> bool:
+        await self._check()
+        return True
+
+    async def _check(self) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.away:
+            raise RedisConnectionError("it is a test")
+
+    async def keep(self, user_id: str, record: np.ndarray) -> None:
+        """Store a (1,) RECORD as the scorer would."""
+        assert record.dtype == RECORD
+        await self.set(keys.record(user_id), record.tobytes())
+
+
+class Stand:
+    """A gateway with its doubles; `now` is its clock."""
+
+    def __init__(self, clock: str = "wall", now: int = NOON) -> None:
+        self.log = MemoryLog()
+        self.redis = ServingRedis()
+        self.now = now
+        self.app = create_app(
+            model=a_model(),
+            log=self.log,
+            reader=RedisUsers(self.redis.client),
+            clock=clock,  # type: ignore[arg-type]
+            now=lambda: self.now,
+        )
+        # Bugs answer as a problem, as they do behind a server.
+        transport = ASGITransport(app=self.app, raise_app_exceptions=False)
+        self.http = AsyncClient(transport=transport, base_url="http://gateway")
+
+    async def metric(self, name: str) -> float:
+        """The value of a counter without labels."""
+        lines = (await self.http.get("/metrics")).text.splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+
+@asynccontextmanager
+async def standing(clock: str = "wall", now: int = NOON) -> AsyncIterator[Stand]:
+    """A gateway between its start and its end."""
+    stand = Stand(clock, now)
+    async with stand.app.router.lifespan_context(stand.app), stand.http:
+        yield stand
+
+
+def seen(last_seen: int) -> np.ndarray:
+    """(1,) RECORD of a user of five events on three days, never scored."""
+    record = blank_records(1)
+    facts = record["facts"]
+    facts["log_number"], facts["offset"] = 2, 41
+    facts["log_time"] = facts["last_seen"] = last_seen
+    facts["first_seen"] = last_seen - 30 * DAY_MS
+    facts["pages"], facts["events"], facts["active_days"], facts["sessions"] = 3, 5, 3, 4
+    return record
