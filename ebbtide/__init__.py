@@ -1,0 +1,1 @@
+"""The front door: the command line, `ebbtide up`, and the servers embedded in it."""

@@ -1,0 +1,159 @@
+"""`ebbtide train`: learn a model from recorded activity."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ebbtide.cli import COMMANDS
+from model.artefact import Manifest
+from model.evaluation import Figures
+from model.event_log import EventLog, load_event_log
+from model.features import PREDICT_INPUTS
+from model.training import TrainingSettings, log_period, train
+from runtime.settings import ServiceSettings
+
+LONGEST_HORIZON_DAYS: Final = 365
+LONGEST_ACTIVE_DAYS: Final = 730
+FEWEST_ROWS: Final = 300
+MOST_ROWS: Final = 2_000_000
+SECONDS_BETWEEN_LINES: Final = 2.0
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe `train` to the command line."""
+    parser = subparsers.add_parser(
+        "train",
+        help=COMMANDS["train"],
+        description="Learn a model from recorded activity: compare candidates on the later part "
+        "of the log, refit the chosen one to all of it, and write model.pkl, manifest.json and "
+        "metrics.json.",
+    )
+    parser.add_argument(
+        "--events", nargs="+", type=Path, required=True, metavar="FILE",
+        help="event logs: .csv, .jsonl or .parquet in the shape of activity events",
+    )  # fmt: skip
+    parser.add_argument(
+        "--horizon-days", type=_between(1, LONGEST_HORIZON_DAYS), required=True, metavar="H",
+        help="who does nothing for this many days has churned",
+    )  # fmt: skip
+    parser.add_argument(
+        "--active-days", type=_between(1, LONGEST_ACTIVE_DAYS), required=True, metavar="A",
+        help="a user counts as active for this many days after their last activity",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where it goes")
+    parser.add_argument(
+        "--rows", type=_between(FEWEST_ROWS, MOST_ROWS), default=TrainingSettings.rows, metavar="N",
+        help="at most so many training rows (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=_between(0, 2**32 - 1), default=0,
+        help="another seed draws other rows (default: %(default)s)",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and save; the table goes to stdout, progress to stderr.
+
+    Raises BadRecord (file and line) and Misconfigured (too little history, one outcome).
+    """
+    rules = ServiceSettings().fold_rules
+    say(f"reading {', '.join(str(path) for path in args.events)}")
+    log = load_event_log(args.events, rules, progress=reading())
+    say(f"{len(log):,} events of {len(log.user_ids):,} users")
+    settings = TrainingSettings(args.horizon_days, args.active_days, args.rows, args.seed)
+    trained = train(log, settings, rules, origin=origin(args.events, log), say=say)
+    model = trained.save(args.out)
+    for name in unstated_inputs(log):
+        say(
+            f"note: the log never states {name}, so /predict will not react to it "
+            "(scores of users do not need it)"
+        )
+    sys.stdout.write(table(model.manifest))
+    sys.stdout.write(f"model {model.version} written to {args.out}\n")
+    return 0
+
+
+def origin(paths: list[Path], log: EventLog) -> str:
+    """What scores will say the model learned from: the logs' names and dates."""
+    if not log.active.any():
+        return ", ".join(path.name for path in paths)
+    period = log_period(log)
+    return f"{', '.join(path.name for path in paths)} {period.start[:10]} to {period.end[:10]}"
+
+
+def unstated_inputs(log: EventLog) -> list[str]:
+    """Inputs of /predict about which the log says nothing, so that nothing was learned."""
+    columns = {"pages_visited": "pages", "time_spent": "seconds", "is_logged_in": "login"}
+    names = [feature.name for feature in PREDICT_INPUTS]
+    return [name for name in names if name in columns and not np.any(log.rows[columns[name]])]
+
+
+COLUMNS: Final = {
+    "AUC": "auc",
+    "avg.prec.": "average_precision",
+    "Brier": "brier",
+    "log loss": "log_loss",
+    "ECE": "ece",
+    "lift@10%": "top_decile_lift",
+}
+
+
+def table(manifest: Manifest) -> str:
+    """The candidates on the validation period, one line each, and why one was chosen."""
+    chosen = manifest.candidates[manifest.candidate]
+    lines = [
+        f"validation from {manifest.validated_from} (fitted to rows up to "
+        f"{manifest.fitted_until}), horizon {manifest.horizon_days} days",
+        f"{'':<32}" + "".join(f"{name:>10}" for name in COLUMNS) + f"{'churn':>10}{'rows':>10}",
+    ]
+    for name, candidate in manifest.candidates.items():
+        mark = "*" if name == manifest.candidate else " "
+        lines.append(_line(f"{mark} {candidate.title}", candidate.overall))
+    for stratum, found in chosen.strata.items():
+        lines.append(_line(f"  * on {stratum.replace('_', ' ')} rows", found))
+    lines.append(_line("  /predict, on session end rows", manifest.predict))
+    lines.append(f"* chosen: {manifest.chosen_because}")
+    return "\n".join(lines) + "\n"
+
+
+def _line(title: str, found: Figures) -> str:
+    values = [getattr(found, name) for name in COLUMNS.values()]
+    shown = "".join(f"{'-' if value is None else format(value, '.4f'):>10}" for value in values)
+    return f"{title:<32}{shown}{found.base_rate:>10.4f}{found.rows:>10,}"
+
+
+def reading() -> Callable[[int], None]:
+    """Tell of the events read so far, not more often than a person wants to read."""
+    last = time.monotonic()
+
+    def tell(count: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"read {count:,} events")
+
+    return tell
+
+
+def say(line: str) -> None:
+    """One line of progress, for a person who waits."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must lie between {low} and {high}, not {value}")
+        return value
+
+    return whole_number

@@ -1,0 +1,291 @@
+"""`ebbtide train`, `ebbtide score`, and the model a fresh installation starts with."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from contracts.activity import FoldRules
+from contracts.errors import ArtefactMismatch
+from contracts.times import DAY_MS, from_ms
+from ebbtide import demo_model
+from ebbtide.cli import main
+from model.artefact import MANIFEST_FILE, MODEL_FILE, load
+from model.dataset import facts_at
+from model.event_files import write_events
+from model.event_log import event_log
+from model.simulator import Population, simulate
+from model.training import METRICS_FILE, TrainingSettings
+
+POPULATION = Population(users=200, days=100, seed=9)
+AS_OF = POPULATION.start_ms + 70 * DAY_MS
+TRAIN = ("--horizon-days", "10", "--active-days", "20", "--rows", "1500")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("train")
+
+
+@pytest.fixture(scope="module")
+def events(folder: Path) -> Path:
+    path = folder / "visits.parquet"
+    write_events(simulate(POPULATION), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_dir(folder: Path, events: Path) -> Path:
+    assert main(["train", "--events", str(events), *TRAIN, "--out", str(folder / "model")]) == 0
+    return folder / "model"
+
+
+def score(events: Path, model_dir: Path, out: Path, as_of: str = from_ms(AS_OF).isoformat()) -> int:
+    return main(
+        ["score", "--events", str(events), "--as-of", as_of, "--model", str(model_dir),
+         "--out", str(out)]
+    )  # fmt: skip
+
+
+def test_train_writes_a_model_that_loads(model_dir):
+    """
+    Model, manifest and metrics are there; the origin names the log and its dates.
+    """
+    model = load(model_dir)
+
+    assert [MANIFEST_FILE, METRICS_FILE, MODEL_FILE] == sorted(p.name for p in model_dir.iterdir())
+    assert "visits.parquet 2025-01-01 to 2025-04-10" == model.origin
+    assert (10, 20) == (model.horizon_days, model.manifest.active_days)
+
+
+def test_train_prints_a_table_and_keeps_progress_apart(events, tmp_path, capsys):
+    """
+    The candidates go to stdout with the chosen one marked, progress goes to stderr.
+    """
+    assert main(["train", "--events", str(events), *TRAIN, "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+
+    for title in ("logistic regression", "histogram gradient boosting", "random forest"):
+        assert title in shown.out
+    assert "* chosen: " in shown.out
+    assert "replaying the log" in shown.err
+    assert "replaying" not in shown.out
+
+
+def test_train_tells_which_inputs_the_log_never_states(tmp_path, capsys):
+    """
+    A log without pages, minutes and logins trains, and says that /predict learned nothing there.
+    """
+    bare = tmp_path / "bare.csv"
+    with bare.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["user_id", "type", "occurred_at"])
+        for event in simulate(POPULATION):
+            out.writerow([event.user_id, "purchase", event.occurred_at.isoformat()])
+    model = tmp_path / "model"
+
+    assert main(["train", "--events", str(bare), *TRAIN, "--out", str(model)]) == 0
+    said = capsys.readouterr().err
+    for name in ("pages_visited", "time_spent", "is_logged_in"):
+        assert f"the log never states {name}" in said
+
+
+def test_a_bad_row_is_named_with_file_and_line(tmp_path, capsys):
+    """
+    The message leads to the line; nothing is written.
+    """
+    bad = tmp_path / "bad.csv"
+    bad.write_text(
+        "user_id,type,occurred_at,pages_visited\n"
+        "ada,page_view,2025-01-01T00:00:00Z,1\n"
+        "bob,page_view,2025-01-01T00:00:00Z,-3\n"
+    )
+
+    assert main(["train", "--events", str(bad), *TRAIN, "--out", str(tmp_path / "m")]) == 2
+    assert "bad.csv, line 3: pages_visited" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+def test_too_little_history_is_refused(events, tmp_path, capsys):
+    """
+    One plain line says how much there is and how much is needed.
+    """
+    words = ["--horizon-days", "60", "--active-days", "60", "--out", str(tmp_path / "m")]
+
+    assert main(["train", "--events", str(events), *words]) == 2
+    assert "too little history" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [("--horizon-days", "0"), ("--rows", "7"), ("--seed", "x")])
+def test_options_out_of_range_are_refused(events, tmp_path, wrong, capsys):
+    """
+    A number beyond its range is an error of the command line, naming the option.
+    """
+    with pytest.raises(SystemExit):
+        main(["train", "--events", str(events), *TRAIN, "--out", str(tmp_path), *wrong])
+    assert wrong[0] in capsys.readouterr().err
+
+
+def test_scores_are_those_of_the_model_on_the_fold(events, model_dir, tmp_path):
+    """
+    Every user with an event by then is there, with the score of their folded record as of then.
+    """
+    assert score(events, model_dir, tmp_path / "scores.csv") == 0
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+
+    rules = FoldRules()
+    known = [event for event in simulate(POPULATION) if event.occurred_at <= from_ms(AS_OF)]
+    log = event_log(known, rules)
+    model = load(model_dir)
+    expected = {}
+    user, as_of = np.arange(len(log.user_ids)), np.full(len(log.user_ids), AS_OF)
+    for which, facts in facts_at(log, user, as_of, rules):
+        for index, found in zip(which, model.score(facts, as_of[which]), strict=True):
+            expected[log.user_ids[index]] = found
+
+    assert ["user_id", "prediction", "confidence", "churn_probability"] == list(rows[0])
+    assert expected == {row["user_id"]: float(row["churn_probability"]) for row in rows}
+
+
+def test_prediction_and_confidence_follow_the_cutoff(events, model_dir, tmp_path):
+    """
+    "1" from the cut-off on; confidence is the probability of the predicted class.
+    """
+    assert score(events, model_dir, tmp_path / "scores.parquet") == 0
+    rows = pq.read_table(tmp_path / "scores.parquet").to_pylist()
+
+    assert {"0", "1"} == {row["prediction"] for row in rows}
+    for row in rows:
+        churns = row["churn_probability"] >= load(model_dir).class_cutoff
+        assert ("1" if churns else "0") == row["prediction"]
+        likelier = row["churn_probability"] if churns else 1 - row["churn_probability"]
+        assert likelier == pytest.approx(row["confidence"], abs=1e-9)
+
+
+def test_csv_and_parquet_say_the_same(events, model_dir, tmp_path):
+    """
+    The suffix chooses the format, not the content; epoch milliseconds are a time too.
+    """
+    score(events, model_dir, tmp_path / "scores.csv")
+    score(events, model_dir, tmp_path / "scores.parquet", as_of=str(AS_OF))
+    with (tmp_path / "scores.csv").open() as file:
+        from_csv = [
+            row | {name: float(row[name]) for name in ("confidence", "churn_probability")}
+            for row in csv.DictReader(file)
+        ]
+
+    assert from_csv == pq.read_table(tmp_path / "scores.parquet").to_pylist()
+
+
+def test_nobody_known_yet_gives_an_empty_file(events, model_dir, tmp_path):
+    """
+    Before the first event there is nobody to score; the file has its columns all the same.
+    """
+    assert score(events, model_dir, tmp_path / "scores.csv", as_of="2020-01-01T00:00:00Z") == 0
+    assert (
+        "user_id,prediction,confidence,churn_probability\n" == (tmp_path / "scores.csv").read_text()
+    )
+
+
+@pytest.mark.parametrize("when", ["2025-01-01T00:00:00", "yesterday", "-5"])
+def test_a_moment_that_is_none_is_refused(events, model_dir, tmp_path, when, capsys):
+    """
+    A time without zone, or no time at all, is an error of the command line.
+    """
+    with pytest.raises(SystemExit):
+        score(events, model_dir, tmp_path / "scores.csv", as_of=when)
+    assert "--as-of" in capsys.readouterr().err
+
+
+def test_an_unknown_suffix_is_refused_before_any_work(events, model_dir, tmp_path, capsys):
+    """
+    Only .csv and .parquet are written.
+    """
+    assert score(events, model_dir, tmp_path / "scores.xls") == 2
+    assert "name a .csv or a .parquet file" in capsys.readouterr().err
+
+
+def test_scoring_under_other_fold_rules_is_refused(
+    events, model_dir, tmp_path, monkeypatch, capsys
+):
+    """
+    Facts folded otherwise than in training are not scored.
+    """
+    monkeypatch.setenv("EBBTIDE_PASSIVE_TYPES", "page_view")
+
+    assert score(events, model_dir, tmp_path / "scores.csv") == 2
+    assert "fold rules" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo model, of a population that trains in a second."""
+    monkeypatch.setattr(demo_model, "POPULATION", POPULATION)
+    monkeypatch.setattr(
+        demo_model, "SETTINGS", TrainingSettings(horizon_days=10, active_days=20, rows=900)
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_a_fresh_installation_gets_the_same_model_everywhere(tmp_path):
+    """
+    Without a model one is trained on the simulator; twice gives the same bytes, metrics included.
+    """
+    demo_model.ensure(tmp_path / "one")
+    demo_model.ensure(tmp_path / "two")
+
+    assert "simulator" == load(tmp_path / "one").origin
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_model_that_is_there_is_left_alone(model_dir):
+    """
+    A model that loads is kept, whoever made it.
+    """
+    before = contents(model_dir)
+    demo_model.ensure(model_dir)
+
+    assert before == contents(model_dir)
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_a_demo_model_of_another_build_is_made_anew(tmp_path):
+    """
+    After an upgrade the simulated model is simply trained again.
+    """
+    demo_model.ensure(tmp_path)
+    before = contents(tmp_path)
+    outdated(tmp_path)
+    demo_model.ensure(tmp_path)
+
+    assert before == contents(tmp_path)
+
+
+def test_somebody_elses_model_is_never_overwritten(model_dir, tmp_path):
+    """
+    A model trained on real users that does not load is a matter for a person.
+    """
+    for name, content in contents(model_dir).items():
+        (tmp_path / name).write_bytes(content)
+    outdated(tmp_path)
+    before = contents(tmp_path)
+
+    with pytest.raises(ArtefactMismatch, match="scikit-learn"):
+        demo_model.ensure(tmp_path)
+    assert before == contents(tmp_path)
+
+
+def outdated(folder: Path) -> None:
+    """Make the model one of an older scikit-learn."""
+    manifest = msgspec.json.decode((folder / MANIFEST_FILE).read_bytes())
+    (folder / MANIFEST_FILE).write_bytes(msgspec.json.encode(manifest | {"sklearn": "1.0.2"}))

@@ -1,0 +1,143 @@
+"""What `up` decides before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.errors import Misconfigured
+from ebbtide.commands import up
+from ebbtide.guard import Guard
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No EBBTIDE_ variable of whoever runs the tests."""
+    for name in up.UpSettings.model_fields:
+        monkeypatch.delenv(f"EBBTIDE_{name.upper()}", raising=False)
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    """A guard with nothing to watch."""
+    guard = Guard()
+    yield guard
+    guard.close()
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    """Options as the command line gives them."""
+    parser = argparse.ArgumentParser()
+    up.add_parser(parser.add_subparsers())
+    return parser.parse_args(["up", *words])
+
+
+def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    An option beats its variable, a variable beats the default.
+    """
+    monkeypatch.setenv("EBBTIDE_KAFKA_PORT", "19092")
+    monkeypatch.setenv("EBBTIDE_REDIS_PORT", "16379")
+
+    settings = up.settings_of(parsed("--kafka-port", "29092"))
+
+    assert (29092, 16379, 8000) == (settings.kafka_port, settings.redis_port, settings.port)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http"])
+def test_a_bad_port_is_named_with_its_option(port: str) -> None:
+    """
+    A value that cannot be is refused with the option and the variable that set it.
+    """
+    with pytest.raises(Misconfigured, match=r"--kafka-port \(EBBTIDE_KAFKA_PORT\): .*"):
+        up.settings_of(parsed("--kafka-port", port))
+
+
+def test_services_are_told_where_everything_is() -> None:
+    """
+    The services' environment holds the embedded servers' addresses, and what those cannot do.
+    """
+    settings = up.settings_of(parsed("--kafka-port", "19092", "--redis-port", "16379"))
+
+    env = up.service_env(settings, {"PATH": "/bin", "EBBTIDE_KAFKA_IDEMPOTENCE": "true"})
+
+    assert "/bin" == env["PATH"]
+    assert "127.0.0.1:19092" == env["EBBTIDE_KAFKA_BOOTSTRAP_SERVERS"]
+    assert "false" == env["EBBTIDE_KAFKA_IDEMPOTENCE"]
+    assert "redis://127.0.0.1:16379/0" == env["EBBTIDE_REDIS_URL"]
+    assert "3000" == env["EBBTIDE_SESSION_TIMEOUT_MS"]
+    assert "wall" == env["EBBTIDE_CLOCK"]
+
+
+def test_servers_of_ones_own_replace_the_embedded_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, guard: Guard
+) -> None:
+    """
+    With addresses given nothing is embedded, and producers are as idempotent as configured.
+    """
+    monkeypatch.setenv("EBBTIDE_KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092,kafka-2:9092")
+    monkeypatch.setenv("EBBTIDE_REDIS_URL", "redis://:secret@cache:6379/0")
+    settings = up.settings_of(parsed("--data-dir", str(tmp_path)))
+
+    env = up.service_env(settings, {})
+
+    assert [] == up.make_parts(settings, guard=guard, demo=False).servers
+    assert "kafka-1:9092,kafka-2:9092" == env["EBBTIDE_KAFKA_BOOTSTRAP_SERVERS"]
+    assert not {"EBBTIDE_KAFKA_IDEMPOTENCE", "EBBTIDE_SESSION_TIMEOUT_MS"} & set(env)
+    assert "secret" not in up.welcome(settings, seconds=1)
+
+
+def test_the_order_is_servers_services_visitors(tmp_path: Path, guard: Guard) -> None:
+    """
+    Readers of the log stop after its writers, in the order of the flow, and the servers last.
+    """
+    settings = up.settings_of(parsed("--data-dir", str(tmp_path), "--demo"))
+    parts = up.make_parts(settings, guard=guard, demo=True)
+
+    def names(stages: list[list[Any]]) -> list[list[str]]:
+        return [[part.name for part in stage] for stage in stages]
+
+    assert "stream" == settings.clock
+    assert [["broker", "store"], ["scorer", "alerts", "gateway"], ["simulator"]] == names(
+        parts.start_order()
+    )
+    assert [["simulator"], ["gateway"], ["scorer"], ["alerts"], ["broker", "store"]] == names(
+        parts.stop_order()
+    )
+
+
+def test_the_welcome_says_where_and_how(tmp_path: Path) -> None:
+    """
+    Whoever started it sees every address and lines to try; all interfaces are reached by loopback.
+    """
+    settings = up.settings_of(
+        parsed("--data-dir", str(tmp_path), "--host", "0.0.0.0", "--port", "8123")
+    )
+
+    told = up.welcome(settings, seconds=3.21)
+
+    assert "Ebbtide is up after 3.2 s." in told
+    assert "curl -s http://127.0.0.1:8123/predict -H" in told
+    assert "curl -s http://127.0.0.1:8123/events -H" in told
+    assert "127.0.0.1:9092" in told
+    assert "redis://127.0.0.1:6379/0" in told
+    assert "Ctrl-C" in told
+
+
+def test_what_is_unread_is_added_up_over_partitions() -> None:
+    """
+    The records a worker has yet to read are those of all its partitions, and of no other figure.
+    """
+    metrics = """
+# TYPE ebbtide_consumer_lag_records gauge
+ebbtide_consumer_lag_records{partition="0",topic="activity-event"} 3.0
+ebbtide_consumer_lag_records{partition="1",topic="activity-event"} 4.0
+ebbtide_consumer_lag_seconds{partition="1",topic="activity-event"} 100.0
+"""
+
+    assert 7 == up.unread(metrics)
+    assert 0 == up.unread("")
