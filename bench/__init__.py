@@ -1,0 +1,1 @@
+"""Measurements anyone can repeat. Nothing here is a test; nothing in the product imports it."""
