@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from contracts.scores import Attributes, Evidence, Position, Trigger
+from contracts.scores import Attributes, Evidence, Moment, Position, Trigger
 from contracts.topics import SCHEMA_VERSION
 
 AlertKind = Literal["opened", "escalated", "resolved", "churned"]
@@ -30,12 +29,13 @@ class ChurnAlert(msgspec.Struct, frozen=True, kw_only=True):
     previous_probability: float | None
     """At the episode's last alert, or at the score before the opening one."""
     threshold: float
+    """The rung of the model's ladder the rule's threshold snapped to."""
     trigger: Trigger
-    occurred_at: datetime
+    occurred_at: Moment
     """The causing score's `scored_at`."""
-    opened_at: datetime
-    last_seen_at: datetime | None
-    at_risk_at: datetime | None
+    opened_at: Moment
+    last_seen_at: Moment | None
+    at_risk_at: Moment | None
     horizon_days: int
     model_version: str
     origin: str

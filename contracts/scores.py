@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -25,11 +25,14 @@ class Position(msgspec.Struct, frozen=True, order=True):
     partition: int
 
 
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Crossing(msgspec.Struct, frozen=True):
-    """When risk reaches `level` if the user stays silent."""
+    """When risk reaches a rung of the model's ladder if the user stays silent, None for never."""
 
     level: float
-    at: datetime
+    at: Moment | None
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -66,18 +69,18 @@ class ChurnScore(msgspec.Struct, frozen=True, kw_only=True):
     """Probability of the predicted class."""
     churn_probability: float
     previous_probability: float | None
-    scored_at: datetime
+    scored_at: Moment
     trigger: Trigger
-    last_seen_at: datetime | None
+    last_seen_at: Moment | None
     cancelled: bool
     """The subscription was cancelled, with no activity since."""
     crossings: tuple[Crossing, ...]
-    """The silence curve: levels of the model's ladder with the time risk reaches them.
+    """The silence curve: every rung of the model's ladder with the time risk reaches it.
 
-    During a session it is the last session's curve moved to the new last-seen.
+    Empty before the user's first session has ended. During a session it is the last session's curve moved to the new last-seen.
     """
-    at_risk_at: datetime | None
-    """When the risk reaches the alert threshold if the user stays silent."""
+    at_risk_at: Moment | None
+    """When the risk reaches the rung next to the alert threshold if the user stays silent."""
     horizon_days: int
     model_version: str
     origin: str

@@ -339,11 +339,22 @@ def _unpickle(folder: Path, content: bytes) -> dict[str, Classifier]:
     return estimators
 
 
-def spread_levels(quantiles: Sequence[float]) -> tuple[float, ...]:
-    """Round ascending probabilities to 6 decimals and part ties by the least that makes them
-    ascend strictly within (0, 1)."""
+POLICY_LEVELS: Final = (0.5, 0.7)
+"""Thresholds of the default alert policy: rungs of every ladder, so that it need not snap."""
+
+
+def spread_levels(
+    quantiles: Sequence[float], fixed: Sequence[float] = POLICY_LEVELS
+) -> tuple[float, ...]:
+    """A strictly ascending ladder within (0, 1), 6 decimals, of ascending probabilities.
+
+    Each of `fixed` takes the place of the nearest one; ties are parted by the least that does.
+    """
+    kept = np.array(quantiles)
+    for value in fixed:
+        kept = np.delete(kept, np.abs(kept - value).argmin())
     least, n = 10**DECIMALS, len(quantiles)
-    steps = [round(value * least) for value in quantiles]
+    steps = [round(value * least) for value in sorted([*kept, *fixed])]
     for index in range(n):
         floor = steps[index - 1] + 1 if index else 1
         # Room above for the levels still to come.

@@ -104,17 +104,20 @@ def value_at(curve: np.ndarray, levels: np.ndarray, elapsed_hours: np.ndarray) -
 def at_risk_at(
     curve: np.ndarray, levels: np.ndarray, last_seen: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """(n,) epoch ms at which risk reaches the rung at or above `threshold`, NEVER if it does not.
+    """(n,) epoch ms at which risk reaches the rung nearest to `threshold`, NEVER if it does not.
 
-    A threshold snaps upward to the ladder, so a changed policy needs no new curves.
+    Thresholds snap to the ladder, so a changed policy needs no new curves.
     """
-    rung = int(np.searchsorted(levels, threshold))
-    if rung == len(levels):
-        return np.full(len(curve), NEVER)
+    rung = int(np.abs(levels - threshold).argmin())
     return crossing_times(curve[:, rung : rung + 1], last_seen)[:, 0]
 
 
-def crossings(curve: np.ndarray, levels: np.ndarray, last_seen: int) -> list[tuple[float, int]]:
-    """(level, epoch ms) of the rungs one user's (L,) curve reaches."""
+def crossings(
+    curve: np.ndarray, levels: np.ndarray, last_seen: int
+) -> list[tuple[float, int | None]]:
+    """(level, epoch ms) of every rung; None where one user's (L,) curve does not reach it."""
     times = crossing_times(curve[None, :], np.array([last_seen]))[0]
-    return [(float(level), int(at)) for level, at in zip(levels, times, strict=True) if at != NEVER]
+    return [
+        (float(level), None if at == NEVER else int(at))
+        for level, at in zip(levels, times, strict=True)
+    ]

@@ -129,7 +129,10 @@ class ScoreWriter:
             trigger=trigger,
             last_seen_at=from_ms_or_none(last_seen),
             cancelled=bool(facts["flags"] & CANCELLED),
-            crossings=tuple(Crossing(round(level, DECIMALS), from_ms(at)) for level, at in curve),
+            crossings=tuple(
+                Crossing(round(level, DECIMALS), None if at is None else from_ms(at))
+                for level, at in curve
+            ),
             at_risk_at=from_ms_or_none(risk_at),
             horizon_days=self.model.horizon_days,
             model_version=self.model.version,

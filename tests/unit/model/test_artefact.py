@@ -317,7 +317,7 @@ def test_levels_ascend_strictly_and_stay_close(quantiles):
     """
     Ties are parted within (0, 1), at six decimals, and no level moves further than the ties need.
     """
-    levels = np.array(spread_levels(quantiles))
+    levels = np.array(spread_levels(quantiles, fixed=()))
 
     assert (np.diff(levels) > 0).all()
     assert 0 < levels[0] <= levels[-1] < 1
@@ -329,4 +329,11 @@ def test_levels_that_are_apart_are_only_rounded():
     """
     Distinct quantiles come back as they are, to six decimals.
     """
-    assert (0.1, 0.333333, 0.9) == spread_levels([0.1, 1 / 3, 0.9])
+    assert (0.1, 0.333333, 0.9) == spread_levels([0.1, 1 / 3, 0.9], fixed=())
+
+
+def test_the_ladder_has_a_rung_at_each_threshold_of_the_default_policy():
+    """
+    A fixed level takes the place of the nearest quantile.
+    """
+    assert (0.1, 0.5, 0.7, 0.9) == spread_levels([0.1, 0.4, 0.65, 0.9], fixed=(0.5, 0.7))
