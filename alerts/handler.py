@@ -19,8 +19,8 @@ from contracts.times import NEVER, from_ms, to_ms
 from contracts.topics import ALERTS, CLOCK_HEADER, SCORES, cloud_event_headers
 from runtime import keys
 from runtime.clock import wall_ms
-from runtime.consumer import Opening, Record
 from runtime.dead_letters import BadLetter, DeadLetters, Run
+from runtime.handler import Opening, Record
 from runtime.kafka import Message, Publisher
 from runtime.ledger import Effects, Ledger, Mark
 from runtime.metrics import WorkerMetrics

@@ -8,7 +8,7 @@ from alerts.handler import AlertsHandler, Desk
 from alerts.settings import AlertsSettings
 from contracts.topics import ALERTS, SCORES
 from runtime import service
-from runtime.consumer import Handler, Opening, OpenPartition
+from runtime.handler import Handler, Opening, OpenPartition
 from runtime.service import Parts, Work
 
 GROUP = "ebbtide-alerts"

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from contracts.times import from_ms
+from contracts.times import EARLIEST_MS, LATEST_MS, from_ms
 from contracts.topics import cloud_event_headers, dead_letter
 from runtime import keys
-from runtime.consumer import Record
+from runtime.handler import Record
 from runtime.health import Health
 from runtime.kafka import Message, Publisher
 from runtime.ledger import Mark
@@ -23,6 +23,8 @@ from runtime.store import text
 
 RUN_RECORDS = 100
 RUN_KEYS = 3
+MAX_LETTER_BYTES = 900_000
+"""Room for the headers we add below the megabyte a broker takes by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +97,31 @@ class DeadLetters:
     def _message(self, log: int, letter: BadLetter) -> Message:
         record = letter.record
         place = f"{log}:{record.partition}:{record.offset}"
+        # Whatever a producer made up must not stop the parking of it: -1, or the year 50,000.
+        time = min(max(record.timestamp, EARLIEST_MS), LATEST_MS - 1)
         headers = [
             *cloud_event_headers(
                 event_id=place,
                 source=f"/ebbtide/{self._topic}",
                 kind=f"ebbtide.{dead_letter(self._topic)}",
-                time=from_ms(record.timestamp).isoformat(),
+                time=from_ms(time).isoformat(),
             ),
             ("ebbtide-reason", letter.reason.encode()),
             ("ebbtide-source", f"{self._topic}:{place}".encode()),
-            *((f"original-{name}", value or b"") for name, value in record.headers),
         ]
-        return Message(record.key, record.value, record.timestamp, headers)
+        if _size(record) > MAX_LETTER_BYTES:
+            headers.append(("ebbtide-left-out", b"too large to park: read it at its source"))
+            return Message((record.key or b"")[:_KEY_BYTES], None, time, headers)
+        originals = [(f"original-{name}", value or b"") for name, value in record.headers]
+        return Message(record.key, record.value, time, [*headers, *originals])
+
+
+_KEY_BYTES = 1_000
+
+
+def _size(record: Record) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 async def accept(redis: Redis, topic: str) -> dict[int, Mark]:

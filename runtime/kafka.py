@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -64,6 +65,8 @@ def consumer(settings: ServiceSettings, *, group: str) -> AIOKafkaConsumer:
         max_partition_fetch_bytes=4 * 1024 * 1024,
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=settings.session_timeout_ms // 10,
+        # Room for the batch in hand (the consumer loop's LEAVE_SECONDS), however short a session.
+        rebalance_timeout_ms=10_000,
         metadata_max_age_ms=10_000,
         # A consumer that does not ask for records leaves the group after this and, in aiokafka,
         # joins again only when somebody asks. Ours may rightly not ask for hours: a standby without
@@ -116,18 +119,27 @@ class Publisher:
                 acknowledgements.append(
                     await self._producer.send_batch(batch, topic, partition=partition)
                 )
-            for acknowledgement in acknowledgements:
-                await acknowledgement
+            # All of them, also after a failure: what is still on its way must not be overtaken by
+            # the caller's next attempt.
+            outcomes = await asyncio.gather(*acknowledgements, return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
         except (KafkaError, OSError, TimeoutError) as error:
             raise LogUnavailable(f"Kafka, publishing to {topic}: {error!r}") from error
 
 
-async def ensure_topics(settings: ServiceSettings, topics: Iterable[str]) -> None:
+async def ensure_topics(
+    settings: ServiceSettings, topics: Iterable[str], *, timeout_ms: int = 10_000
+) -> None:
     """Create what is missing of `topics` and their dead letters; leave what exists alone.
 
+    timeout_ms bounds each request: a client that is cancelled instead leaves its connection open.
     Raises LogUnavailable when Kafka does not answer, Misconfigured when it refuses.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=settings.kafka_bootstrap_servers, request_timeout_ms=timeout_ms
+    )
     try:
         await admin.start()
         known = set(await admin.list_topics())

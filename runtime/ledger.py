@@ -45,6 +45,8 @@ class Marks:
 
     partition: int
     stored: tuple[Mark | None, ...]
+    clock_ms: int = 0
+    """The partition clock they were last saved with (the earliest of all shards), 0 for none."""
 
     def start(self, log: int, beginning: int) -> int:
         """Offset reading starts at: the lowest mark in `log`, its beginning where one is absent."""
@@ -60,8 +62,9 @@ class Marks:
         return max((mark.log for mark in self.stored if mark is not None), default=0)
 
     def moved_to(self, mark: Mark) -> Marks:
-        """All shards at `mark`."""
-        return Marks(self.partition, (mark,) * len(self.stored))
+        """All shards at `mark`, but one that is further along in the same log stays there."""
+        moved = tuple(_later(stored, mark) for stored in self.stored)
+        return Marks(self.partition, moved, self.clock_ms)
 
 
 @dataclass(slots=True)
@@ -124,8 +127,10 @@ class RedisLedger:
         with redis_errors("reading watermarks"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for key in self._marks_keys:
-                    pipe.hget(key, str(partition))
-                return _marks(partition, await pipe.execute())
+                    pipe.hmget(key, [str(partition), f"clock:{partition}"])
+                answers = await pipe.execute()
+        clock_ms = min(int(clock or 0) for _, clock in answers)
+        return _marks(partition, [mark for mark, _ in answers], clock_ms)
 
     async def save(self, expected: Marks, to: Mark, clock_ms: int, effects: Effects) -> Marks:
         names = list(self._marks_keys)
@@ -137,8 +142,9 @@ class RedisLedger:
                 names.append(key)
                 place = places[key] = len(names)
             operations += (letter, place, *arguments)
-        head = (SHARDS, expected.partition, str(to), f"clock:{expected.partition}", clock_ms)
-        marks = ["" if mark is None else str(mark) for mark in expected.stored]
+        moved = expected.moved_to(to)
+        head = (SHARDS, expected.partition, f"clock:{expected.partition}", clock_ms)
+        marks = ["" if mark is None else str(mark) for mark in (*expected.stored, *moved.stored)]
         with redis_errors("saving a batch"):
             stored = await self._script(keys=names, args=[*head, *marks, *operations])
         if stored:
@@ -146,7 +152,7 @@ class RedisLedger:
                 f"partition {expected.partition}: expected {_range(expected)}, "
                 f"Redis holds {_range(_marks(expected.partition, stored))}"
             )
-        return expected.moved_to(to)
+        return moved
 
 
 async def stream_clock(redis: Redis, topic: str, partitions: Iterable[int], shard: int = 0) -> int:
@@ -157,8 +163,15 @@ async def stream_clock(redis: Redis, topic: str, partitions: Iterable[int], shar
     return max((int(value) for value in values if value is not None), default=0)
 
 
-def _marks(partition: int, values: Iterable[bytes | None]) -> Marks:
-    return Marks(partition, tuple(Mark.parse(v.decode()) if v else None for v in values))
+def _marks(partition: int, values: Iterable[bytes | None], clock_ms: int = 0) -> Marks:
+    marks = tuple(Mark.parse(value.decode()) if value else None for value in values)
+    return Marks(partition, marks, clock_ms)
+
+
+def _later(stored: Mark | None, mark: Mark) -> Mark:
+    if stored is not None and stored.log == mark.log and stored.offset > mark.offset:
+        return stored
+    return mark
 
 
 def _range(marks: Marks) -> str:

@@ -1,8 +1,8 @@
 -- Writes a batch's effects and its new watermark together, or nothing.
 --
 -- KEYS: the marks hash of each shard, then every key an operation names.
--- ARGV: number of shards, mark field, new mark, clock field, clock in ms (0: leave it), expected
---       mark of each shard, then operations: a letter, the index of its key, its arguments.
+-- ARGV: number of shards, mark field, clock field, clock in ms (0: leave it), expected mark of each
+--       shard, new mark of each shard, then operations: a letter, the index of its key, arguments.
 -- Returns {} when written; the stored marks when any of them is not the expected one.
 
 local shards = tonumber(ARGV[1])
@@ -13,7 +13,7 @@ local function stored_mark(shard)
 end
 
 for shard = 1, shards do
-  if stored_mark(shard) ~= ARGV[5 + shard] then
+  if stored_mark(shard) ~= ARGV[4 + shard] then
     local stored = {}
     for other = 1, shards do
       stored[other] = stored_mark(other)
@@ -22,7 +22,7 @@ for shard = 1, shards do
   end
 end
 
-local at = 6 + shards
+local at = 5 + 2 * shards
 while at <= #ARGV do
   local operation = ARGV[at]
   local key = KEYS[tonumber(ARGV[at + 1])]
@@ -50,9 +50,9 @@ while at <= #ARGV do
 end
 
 for shard = 1, shards do
-  redis.call('HSET', KEYS[shard], field, ARGV[3])
-  if ARGV[5] ~= '0' then
-    redis.call('HSET', KEYS[shard], ARGV[4], ARGV[5])
+  redis.call('HSET', KEYS[shard], field, ARGV[4 + shards + shard])
+  if ARGV[4] ~= '0' then
+    redis.call('HSET', KEYS[shard], ARGV[3], ARGV[4])
   end
 end
 return {}

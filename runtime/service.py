@@ -24,13 +24,15 @@ from redis.asyncio import Redis
 
 from contracts.errors import LogUnavailable, Misconfigured, Unavailable
 from runtime import kafka, logs
-from runtime.consumer import RETRY_SECONDS, Consumer, OpenPartition
+from runtime.consumer import Consumer
 from runtime.dead_letters import DeadLetters
+from runtime.handler import OpenPartition
 from runtime.health import Health, served
 from runtime.kafka import Publisher, ensure_topics
 from runtime.ledger import Ledger, RedisLedger
 from runtime.log_identity import LogIdentity
 from runtime.metrics import WorkerMetrics
+from runtime.partition_loop import RETRY_SECONDS
 from runtime.settings import ServiceSettings
 from runtime.store import check_policy, connect
 from runtime.topic_id import TopicIds
@@ -68,14 +70,6 @@ class Parts:
     dead_letters: DeadLetters
     health: Health
     metrics: WorkerMetrics
-    producer: AIOKafkaProducer
-
-    async def partition_count(self, topic: str) -> int:
-        """How many partitions a topic we write to has; raises LogUnavailable."""
-        try:
-            return len(await self.producer.partitions_for(topic))
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise LogUnavailable(f"Kafka, counting partitions of {topic}: {error!r}") from error
 
 
 Prepare = Callable[[Parts], Awaitable[OpenPartition]]
@@ -158,7 +152,6 @@ async def work(settings: ServiceSettings, stop: asyncio.Event, job: Work, prepar
                 dead_letters=DeadLetters(publisher, redis, job.topic, health),
                 health=health,
                 metrics=metrics,
-                producer=producer,
             )
             open_partition = await waiting.for_("start", lambda: prepare(parts))
         except _Stopped:
@@ -243,5 +236,13 @@ async def started(client: Client) -> Client:
 
 async def _stopped(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     """Stop a client, but do not wait long for a broker that is gone: nothing hangs on it."""
-    with suppress(KafkaError, OSError, TimeoutError):
-        await asyncio.wait_for(client.stop(), STOP_SECONDS)
+    # A task of its own: with Kafka away, aiokafka's stop() lets a CancelledError of its inner
+    # tasks out, which here would look like our own cancellation.
+    stopping = asyncio.ensure_future(client.stop())
+    await asyncio.wait({stopping}, timeout=STOP_SECONDS)
+    if not stopping.done():
+        stopping.cancel()
+        await asyncio.wait({stopping}, timeout=1.0)
+    with suppress(KafkaError, OSError, TimeoutError, asyncio.CancelledError):
+        if stopping.done():
+            stopping.result()

@@ -30,10 +30,6 @@ class ServiceSettings(BaseSettings):
     The embedded broker lets a group form only after half of it, so `ebbtide up` makes it short.
     """
 
-    kafka_session_timeout_ms: Annotated[int, Field(ge=1_000, le=300_000)] = 10_000
-    """A worker silent for this long loses its partitions. The embedded broker takes half of it to
-    form a group."""
-
     redis_url: str = "redis://127.0.0.1:6379/0"
     """The record store. Must run `maxmemory-policy noeviction`."""
 

@@ -229,9 +229,12 @@ class FakeLedger:
         self._marks_keys = [keys.marks(shard, topic) for shard in range(SHARDS)]
 
     async def marks(self, partition: int) -> Marks:
-        stored = [await self.redis.hget(key, str(partition)) for key in self._marks_keys]
+        fields = [str(partition), f"clock:{partition}"]
+        stored = [await self.redis.hmget(key, fields) for key in self._marks_keys]
         return Marks(
-            partition, tuple(Mark.parse(value.decode()) if value else None for value in stored)
+            partition,
+            tuple(Mark.parse(value.decode()) if value else None for value, _ in stored),
+            min(int(clock or 0) for _, clock in stored),
         )
 
     async def save(self, expected: Marks, to: Mark, clock_ms: int, effects: Effects) -> Marks:
@@ -243,8 +246,8 @@ class FakeLedger:
             raise Refused(f"partition {expected.partition}: other marks are stored")
         for letter, key, arguments in effects.operations:
             await self._apply(letter, key, arguments)
-        for key in self._marks_keys:
-            await self.redis.hset(key, str(expected.partition), str(to))
+        for key, mark in zip(self._marks_keys, expected.moved_to(to).stored, strict=True):
+            await self.redis.hset(key, str(expected.partition), str(mark))
             if clock_ms:
                 await self.redis.hset(key, f"clock:{expected.partition}", clock_ms)
         self.saves += 1

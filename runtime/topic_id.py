@@ -7,6 +7,7 @@ the one request class for it.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from io import BytesIO
 from uuid import UUID
@@ -27,6 +28,8 @@ from aiokafka.protocol.types import (
 )
 
 from contracts.errors import LogUnavailable
+
+REQUEST_TIMEOUT_MS = 10_000
 
 
 class _Uuid(AbstractType[UUID]):  # type: ignore[misc]
@@ -124,7 +127,10 @@ class TopicIds:
     """Asks brokers for topic ids, over a connection of its own."""
 
     def __init__(self, bootstrap_servers: str) -> None:
-        self._client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
+        self._client = AIOKafkaClient(
+            bootstrap_servers=bootstrap_servers, request_timeout_ms=REQUEST_TIMEOUT_MS
+        )
+        self._starting = asyncio.Lock()  # partitions ask at once, and one connection is enough
         self._started = False
 
     async def incarnation(self, topic: str, partition: int | None = None) -> Incarnation | None:
@@ -134,9 +140,10 @@ class TopicIds:
         be older than the records fetched. Raises LogUnavailable.
         """
         try:
-            if not self._started:
-                await self._client.bootstrap()
-                self._started = True
+            async with self._starting:
+                if not self._started:
+                    await self._client.bootstrap()
+                    self._started = True
             node = self._node(topic, partition)
             response = await self._client.send(node, _MetadataRequest(topic))
         except (KafkaError, OSError, TimeoutError, NotImplementedError) as error:

@@ -11,6 +11,27 @@ from ebbtide.guard import Guard
 from tests import servers
 from tests.servers import KafkaServer, RedisServer
 
+left_out: list[str] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the chosen servers cannot show, and remember it for the summary."""
+    if servers.source() != "embedded":
+        return
+    needing = [item for item in items if item.get_closest_marker("apache_kafka")]
+    left_out.extend(item.name for item in needing)
+    config.hook.pytest_deselected(items=needing)
+    items[:] = [item for item in items if item not in needing]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Nothing is left out in silence."""
+    if left_out:
+        terminalreporter.line(
+            f"{len(left_out)} tests need Apache Kafka (EBBTIDE_TEST_SERVERS=native): "
+            + ", ".join(left_out)
+        )
+
 
 def pytest_report_header() -> str:
     """Say which servers the figures below were made with."""
@@ -31,8 +52,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, guard: Guard) -> Iterator[Ka
     server = servers.new_kafka(tmp_path_factory.mktemp("servers"), guard)
     server.start()
     yield server
-    if servers.source() != "external":
-        server.stop()
+    servers.end(server)
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +61,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory, guard: Guard) -> Iter
     server = servers.new_redis(tmp_path_factory.mktemp("servers"), guard)
     server.start()
     yield server
-    if servers.source() != "external":
-        server.stop()
+    servers.end(server)
 
 
 @pytest.fixture(scope="session")
@@ -75,5 +94,5 @@ def clean_redis(request: pytest.FixtureRequest) -> RedisServer:
 
 def _revive(server: KafkaServer | RedisServer) -> None:
     """Start what the test before left dead."""
-    if isinstance(server, servers.Runs) and not server.child.is_running():
+    if not server.is_running():
         server.start()

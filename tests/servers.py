@@ -4,6 +4,9 @@ EBBTIDE_TEST_SERVERS says which:
 
 * `embedded` (default): the Tansu broker and Valkey that come with Ebbtide.
 * `native`: Apache Kafka (one KRaft node; needs Java 17 and Maven) and the redis-server on PATH.
+* `containers`: both as containers, if a Docker engine runs. EBBTIDE_TEST_KAFKA_IMAGE and
+  EBBTIDE_TEST_REDIS_IMAGE name the images; the first has java on its PATH and Kafka's jars in
+  /opt/kafka/libs (as apache/kafka does), the second has redis-server on its PATH.
 * `external`: EBBTIDE_TEST_KAFKA (`host:port`) and EBBTIDE_TEST_REDIS_URL. EVERYTHING IN THEM IS
   DELETED between tests, and tests that stop or kill a server cannot run there.
 """
@@ -24,13 +27,14 @@ from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 
 import redis
 from aiokafka.admin import AIOKafkaAdminClient
+from testcontainers.core.container import DockerContainer
 
 from ebbtide import embedded
 from ebbtide.child import Child
 from ebbtide.guard import Guard
 from ebbtide.ports import LOOPBACK, free_port
 
-Source = Literal["embedded", "native", "external"]
+Source = Literal["embedded", "native", "containers", "external"]
 
 Answer = TypeVar("Answer")
 
@@ -44,6 +48,14 @@ def source() -> Source:
         if chosen == known:
             return known  # type: ignore[no-any-return]
     raise ValueError(f"EBBTIDE_TEST_SERVERS is {chosen!r}; one of {get_args(Source)} is meant")
+
+
+CONTAINER_ENV: Final = {
+    "TESTCONTAINERS_CONNECTION_MODE": "docker_host",
+    "TC_HOST": LOOPBACK,
+    "TESTCONTAINERS_RYUK_DISABLED": "true",
+}
+"""Testcontainers stays on loopback and starts no helper container of its own."""
 
 
 class KafkaServer(Protocol):
@@ -64,6 +76,8 @@ class KafkaServer(Protocol):
     def kill(self) -> None: ...
 
     def restart(self) -> None: ...
+
+    def is_running(self) -> bool: ...
 
     def wipe(self) -> None:
         """Delete every topic."""
@@ -87,6 +101,8 @@ class RedisServer(Protocol):
 
     def restart(self) -> None: ...
 
+    def is_running(self) -> bool: ...
+
     def wipe(self) -> None:
         """Delete every key."""
 
@@ -107,6 +123,9 @@ class Runs:
                 state = "is not ready" if ended is None else f"ended with {ended}"
                 raise RuntimeError(f"{self.child.name} {state}:\n{words}")
             time.sleep(0.01)
+
+    def is_running(self) -> bool:
+        return self.child.is_running()
 
     def stop(self) -> None:
         """SIGTERM, and wait."""
@@ -161,7 +180,7 @@ class NativeKafka(Runs):
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
         properties.write_text(
-            "".join(f"{name}={value}\n" for name, value in self._properties().items())
+            _kafka_properties(self.port, self.controller_port, log=self.folder / "log")
         )
         java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-cp", f"{jars}/*"]
         subprocess.run(
@@ -184,25 +203,6 @@ class NativeKafka(Runs):
             grace_s=30,
         )
 
-    def _properties(self) -> dict[str, object]:
-        return {
-            "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.voters": f"1@{LOOPBACK}:{self.controller_port}",
-            "listeners": f"PLAINTEXT://{self.bootstrap},"
-            f"CONTROLLER://{LOOPBACK}:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
-            "controller.listener.names": "CONTROLLER",
-            "log.dirs": self.folder / "log",
-            "auto.create.topics.enable": "false",
-            "group.initial.rebalance.delay.ms": 0,
-            "offsets.topic.replication.factor": 1,
-            "offsets.topic.num.partitions": 4,
-            "transaction.state.log.replication.factor": 1,
-            "transaction.state.log.min.isr": 1,
-            "transaction.state.log.num.partitions": 4,
-        }
-
     def _serves(self) -> bool:
         # The socket answers before the broker is unfenced: ask for what a client needs.
         return embedded.answers_kafka(self.port) and _apart(_has_brokers(self.bootstrap))
@@ -213,6 +213,27 @@ class NativeKafka(Runs):
 
     def wipe(self) -> None:
         _apart(_delete_topics(self.bootstrap))
+
+
+def _kafka_properties(port: int, controller_port: int, *, log: Path, host: str = LOOPBACK) -> str:
+    """Of one node that is broker and controller; `host` is where it listens."""
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": log,
+        "auto.create.topics.enable": "false",
+        "group.initial.rebalance.delay.ms": 0,
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+    }
+    return "".join(f"{name}={value}\n" for name, value in properties.items())
 
 
 @dataclass
@@ -245,11 +266,135 @@ class LocalRedis(Runs):
         _flush(self.url)
 
 
+@dataclass
+class _Contained:
+    """A server in a container. Port and data outlive it, so a restart keeps address and data."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    _container: DockerContainer | None = None
+
+    def _described(self) -> DockerContainer:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        if self._container is None:
+            os.environ.update(CONTAINER_ENV)
+            self.data.mkdir(parents=True, exist_ok=True)
+            self._container = self._described()
+            # On loopback only: `with_bind_ports` would open the port to everybody.
+            self._container.ports[self.port] = (LOOPBACK, self.port)
+            self._container.start()
+        else:
+            self._container.get_wrapped_container().start()
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not self._answers():
+            if time.monotonic() > deadline:
+                said = self._container.get_wrapped_container().logs(tail=20).decode()
+                raise RuntimeError(f"{type(self).__name__} is not ready:\n{said}")
+            time.sleep(0.05)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def is_running(self) -> bool:
+        if self._container is None:
+            return False
+        wrapped = self._container.get_wrapped_container()
+        wrapped.reload()
+        return str(wrapped.status) == "running"
+
+    def stop(self) -> None:
+        if self._container is not None:
+            self._container.get_wrapped_container().stop(timeout=30)
+
+    def kill(self) -> None:
+        if self._container is not None:
+            self._container.get_wrapped_container().kill()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def remove(self) -> None:
+        """Stop it and leave nothing behind."""
+        if self._container is not None:
+            self._container.stop()
+            self._container = None
+
+
+@dataclass
+class ContainedKafka(_Contained):
+    """Apache Kafka in a container."""
+
+    idempotence: bool = True
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+    def _described(self) -> DockerContainer:
+        properties = _kafka_properties(
+            self.port, free_port(), log=Path("/data/log"), host="0.0.0.0"
+        )
+        (self.data / "server.properties").write_text(properties)
+        java = "java -Xmx512m -XX:+UseSerialGC -cp '/opt/kafka/libs/*'"
+        command = (
+            f"{java} kafka.tools.StorageTool format -g -t ebbtide-tests-cluster1 "
+            f"-c /data/server.properties && exec {java} kafka.Kafka /data/server.properties"
+        )
+        return (
+            DockerContainer(os.environ.get("EBBTIDE_TEST_KAFKA_IMAGE", "apache/kafka:4.3.1"))
+            .with_kwargs(entrypoint=["sh", "-c", command], user="0")
+            .with_volume_mapping(str(self.data), "/data", "rw")
+        )
+
+    def _answers(self) -> bool:
+        return embedded.answers_kafka(self.port) and _apart(_has_brokers(self.bootstrap))
+
+    def wipe(self) -> None:
+        _apart(_delete_topics(self.bootstrap))
+
+
+@dataclass
+class ContainedRedis(_Contained):
+    """Redis in a container."""
+
+    @property
+    def url(self) -> str:
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    def _described(self) -> DockerContainer:
+        command = (
+            "redis-server --port 6379 --bind 0.0.0.0 --protected-mode no --dir /data --save ''"
+        )
+        command += " --appendonly yes --appendfsync always --maxmemory-policy noeviction"
+        return (
+            DockerContainer(os.environ.get("EBBTIDE_TEST_REDIS_IMAGE", "redis:7.4"))
+            .with_kwargs(entrypoint=["sh", "-c", f"exec {command}"], user="0")
+            .with_volume_mapping(str(self.data), "/data", "rw")
+        )
+
+    def _answers(self) -> bool:
+        return embedded.answers_redis(self.port)
+
+    def wipe(self) -> None:
+        _flush(self.url)
+
+
 class _NotOurs:
     """Servers somebody else runs."""
 
     def start(self) -> None:
         """They run."""
+
+    def is_running(self) -> bool:
+        return True
 
     def stop(self) -> None:
         raise RuntimeError("an external server cannot be stopped; use embedded or native ones")
@@ -289,6 +434,8 @@ def new_kafka(folder: Path, guard: Guard) -> KafkaServer:
             return EmbeddedKafka(folder / f"kafka-{uuid.uuid4().hex[:8]}", guard)
         case "native":
             return NativeKafka(folder / f"kafka-{uuid.uuid4().hex[:8]}", guard)
+        case "containers":
+            return ContainedKafka(folder / f"kafka-{uuid.uuid4().hex[:8]}")
         case "external":
             return ExternalKafka(os.environ["EBBTIDE_TEST_KAFKA"])
 
@@ -303,8 +450,18 @@ def new_redis(folder: Path, guard: Guard) -> RedisServer:
             if binary is None:
                 raise RuntimeError("no redis-server on PATH (Debian: apt install redis-server)")
             return LocalRedis(folder / f"redis-{uuid.uuid4().hex[:8]}", guard, binary)
+        case "containers":
+            return ContainedRedis(folder / f"redis-{uuid.uuid4().hex[:8]}")
         case "external":
             return ExternalRedis(os.environ["EBBTIDE_TEST_REDIS_URL"])
+
+
+def end(server: KafkaServer | RedisServer) -> None:
+    """Stop a server that is ours."""
+    if isinstance(server, _Contained):
+        server.remove()
+    elif isinstance(server, Runs):
+        server.stop()
 
 
 def described() -> str:
@@ -312,6 +469,7 @@ def described() -> str:
     what: dict[Source, Callable[[], str]] = {
         "embedded": lambda: "Tansu and Valkey from wheels",
         "native": lambda: f"Apache Kafka and {shutil.which('redis-server')}",
+        "containers": lambda: "Apache Kafka and Redis in Docker",
         "external": lambda: "as EBBTIDE_TEST_KAFKA and EBBTIDE_TEST_REDIS_URL say",
     }
     return f"servers: {source()} ({what[source()]()})"

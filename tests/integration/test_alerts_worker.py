@@ -29,7 +29,7 @@ from contracts.topics import ALERTS, SCORES, dead_letter
 from ebbtide.ports import free_port
 from runtime import kafka as kafka_clients
 from runtime import keys, service
-from runtime.consumer import OpenPartition
+from runtime.handler import OpenPartition
 from runtime.kafka import Message, Publisher, ensure_topics
 from runtime.ledger import Effects, Ledger, Mark, Marks
 from runtime.recent_alerts import RecentAlerts

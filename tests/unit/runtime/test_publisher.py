@@ -1,0 +1,98 @@
+"""Publishing in order, over as many batches as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from contracts.errors import LogUnavailable
+from contracts.partition import home
+from runtime.kafka import Message, Publisher, murmur2_partitioner
+
+
+class Batch:
+    """Takes two messages."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+
+    def append(self, *, key: bytes | None, **_: object) -> object:
+        if len(self.keys) == 2:
+            return None
+        self.keys.append(key)
+        return object()
+
+    def record_count(self) -> int:
+        return len(self.keys)
+
+
+class Producer:
+    """As much of an AIOKafkaProducer as publishing uses; acknowledges when told."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.sent: list[tuple[int, Batch, asyncio.Future[None]]] = []
+        self.partition_count = partitions
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return set(range(self.partition_count))
+
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> asyncio.Future[None]:
+        self.sent.append((partition, batch, asyncio.get_running_loop().create_future()))
+        return self.sent[-1][2]
+
+
+def messages(count: int) -> list[Message]:
+    return [Message(b"%d" % number, b"", 0) for number in range(count)]
+
+
+async def test_all_batches_are_acknowledged_before_it_returns() -> None:
+    """In order, none left out where a batch was full."""
+    producer = Producer()
+    task = asyncio.create_task(Publisher(cast("Any", producer)).publish("t", 0, messages(5)))
+    await asyncio.sleep(0)
+    assert [b"0", b"1", b"2", b"3", b"4"] == [k for _, b, _ in producer.sent for k in b.keys]
+
+    for _, _, acknowledged in producer.sent[:-1]:
+        acknowledged.set_result(None)
+    await asyncio.sleep(0)
+    assert not task.done()
+    producer.sent[-1][2].set_result(None)
+    await task
+
+
+async def test_after_a_failure_the_other_batches_are_waited_for() -> None:
+    """What is on its way must not be overtaken by the caller's next attempt."""
+    producer = Producer()
+    task = asyncio.create_task(Publisher(cast("Any", producer)).publish("t", 0, messages(3)))
+    await asyncio.sleep(0)
+    producer.sent[0][2].set_exception(KafkaError("gone"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not task.done()
+
+    producer.sent[1][2].set_result(None)
+    with pytest.raises(LogUnavailable, match="gone"):
+        await task
+
+
+async def test_home_is_where_a_java_client_would_put_the_user() -> None:
+    """Each user's messages at their home, in order, nothing for the others."""
+    producer = Producer(partitions=4)
+    task = asyncio.create_task(Publisher(cast("Any", producer)).publish_home("t", messages(9)))
+    while not task.done():
+        await asyncio.sleep(0)
+        for _, _, acknowledged in producer.sent:
+            if not acknowledged.done():
+                acknowledged.set_result(None)
+    await task
+
+    for partition, batch, _ in producer.sent:
+        assert {partition} == {home((key or b"").decode(), 4) for key in batch.keys}
+    assert 9 == sum(batch.record_count() for _, batch, _ in producer.sent)
+    assert home("ada", 4) == murmur2_partitioner(b"ada", [0, 1, 2, 3], [2])
