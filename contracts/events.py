@@ -238,7 +238,8 @@ def row(event: ActivityEvent, place: LogPlace, rules: FoldRules) -> RowTuple:
 
 def tombstone_row(place: LogPlace) -> RowTuple:
     """One EVENT_ROW that erases its user, whatever its log time: an erasure is never refused."""
-    time = min(max(place.time, EARLIEST_MS), LATEST_MS - 1)
+    # A made-up time must not move the user's: nothing after it could ever be due.
+    time = place.time if EARLIEST_MS <= place.time < LATEST_MS else EARLIEST_MS
     blank = (0,) * len(EVENT_ROW.names or ())
     values = dict(zip(EVENT_ROW.names or (), blank, strict=True))
     values |= {

@@ -51,9 +51,10 @@ def decide(before: np.ndarray, after: np.ndarray, rows: np.ndarray, user: np.nda
     pending = outlook["due"]
     postponed = np.where((pending != NEVER) & (pending <= later), pending, later)
     due = np.where(changed & seen, postponed, pending)
-    # Never before the activity score: the next score must be the later one.
-    session_end = np.maximum(after["last_seen"] + SESSION_GAP_MS, after["log_time"] + 1)
-    due = np.where(fresh, session_end, due)
+    due = np.where(fresh, after["last_seen"] + SESSION_GAP_MS, due)
+    # Never before the score of this batch: the next score must be the later one.
+    told = (fresh | cancelled) & (due != NEVER)
+    due = np.where(told, np.maximum(due, after["log_time"] + 1), due)
     return Decisions(
         score_now=(fresh | cancelled) & ~erased,
         erased=erased,

@@ -15,8 +15,9 @@ from zlib import crc32
 import numpy as np
 
 from contracts.activity import FoldRules
+from contracts.events import TOMBSTONE
 from contracts.partition import shard
-from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE, blank_outlook
+from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE, blank_outlook, blank_records
 from contracts.scores import TRIGGERS, Trigger
 from contracts.times import HOUR_MS, NEVER
 from contracts.topics import ACTIVITY, SCORES
@@ -25,8 +26,8 @@ from model.fold import fold
 from model.silence import next_due, patience, silence_curve
 from runtime import keys
 from runtime.clock import wall_ms
-from runtime.consumer import Opening, Record
 from runtime.dead_letters import DeadLetters, Run
+from runtime.handler import Opening, Record
 from runtime.kafka import Message, Publisher
 from runtime.ledger import Effects, Ledger, Mark
 from runtime.metrics import WorkerMetrics
@@ -68,7 +69,10 @@ class PartitionScorer:
         self, opening: Opening, tools: Tools, timers: TimerIndex, activation: Activation
     ) -> None:
         self.marks = opening.marks
-        self.log_time = NEVER
+        known = opening.marks.newest_log() == opening.log.number and opening.marks.clock_ms
+        # What was believed of time when the marks were saved holds as they do: else a stream that
+        # has ended would leave its last timers to a next record that never comes.
+        self.log_time = opening.marks.clock_ms if known else NEVER
         self.suspicious = True
         self._here = Here(
             opening.log.number, opening.marks.partition, opening.log.partitions, opening.beginning
@@ -83,10 +87,17 @@ class PartitionScorer:
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Fold a batch, score whom it concerns, publish, save."""
+        self._tools.metrics.batch_records.labels(ACTIVITY).observe(len(records))
+        while records:
+            with self._stage("read"):
+                reading = read(records, self._here, self.marks, self._tools.rules)
+            self._next_offset = records[reading.taken - 1].offset + 1
+            await self._take(reading)
+            self._tools.metrics.records.labels(ACTIVITY).inc(reading.taken)
+            records = records[reading.taken :]
+
+    async def _take(self, reading: Reading) -> None:
         tools = self._tools
-        tools.metrics.batch_records.labels(ACTIVITY).observe(len(records))
-        with self._stage("read"):
-            reading = read(records, self._here, self.marks, tools.rules)
         await self._put_aside(reading)
         effects = Effects()
         if reading.rows:
@@ -95,17 +106,18 @@ class PartitionScorer:
             with self._stage("fold"):
                 rows, user = reading.events()
                 facts = fold(before["facts"], rows, user, tools.rules)
+                # Whoever is back in the same batch starts anew, without the score of before.
+                forgotten = np.unique(user[rows["kind"] == TOMBSTONE])
+                before[forgotten] = blank_records(len(forgotten))
                 decisions = decide(before, facts, rows, user)
             with self._stage("score"):
                 after = self._scored(before, facts, decisions)
             await tools.names.learn(reading.names)
-            await self._publish_activity(reading, before, after, decisions)
+            await self._publish_activity(reading, before, after, decisions, forgotten)
             self._keep(effects, reading.user_ids, after, decisions.erased)
             self._expect_timer(after["outlook"]["due"])
-        self._next_offset = records[-1].offset + 1
         self.log_time = max(self.log_time, reading.log_time)
         await self._save(effects, self.log_time)
-        tools.metrics.records.labels(ACTIVITY).inc(len(records))
         await self._judge(reading)
 
     async def sweep(self, clock_ms: int) -> bool:
@@ -125,7 +137,8 @@ class PartitionScorer:
         if entries:
             await self._fire(entries, clock_ms)
         self._next_due = None
-        return len(entries) == SWEEP_USERS
+        # Besides the next page: who was silent for long has crossed more than one level.
+        return bool(entries)
 
     async def held(self) -> bool:
         """Whether a run of bad records waits for a person."""
@@ -191,19 +204,24 @@ class PartitionScorer:
         outlook["state"][index] |= HAS_SCORE
 
     async def _publish_activity(
-        self, reading: Reading, before: np.ndarray, after: np.ndarray, decisions: Decisions
+        self,
+        reading: Reading,
+        before: np.ndarray,
+        after: np.ndarray,
+        decisions: Decisions,
+        forgotten: np.ndarray,
     ) -> None:
         scored = np.flatnonzero(decisions.score_now)
         with self._stage("publish"):
-            await self._publish(
-                [reading.user_ids[i] for i in scored], after[scored], before[scored]
-            )
             tombstones = [
                 Message(reading.user_ids[i].encode(), None, int(after["facts"]["log_time"][i]))
-                for i in np.flatnonzero(decisions.erased)
+                for i in forgotten
             ]
             if tombstones:
                 await self._tools.publisher.publish_home(SCORES, tombstones)
+            await self._publish(
+                [reading.user_ids[i] for i in scored], after[scored], before[scored]
+            )
 
     async def _fire(self, entries: list[tuple[str, int]], clock_ms: int) -> None:
         """Score users whose silence reached their due moment, and set their next one."""

@@ -17,7 +17,7 @@ from contracts.scores import ChurnScore, decode_score
 from contracts.times import DAY_MS
 from contracts.topics import ACTIVITY, CLOCK_HEADER, SCORES
 from model.fold import fold
-from runtime.consumer import Opening
+from runtime.handler import Opening
 from runtime.dead_letters import DeadLetters
 from runtime.health import Health
 from runtime.log_identity import Log
@@ -39,10 +39,18 @@ PARTITIONS = 4
 class Stand:
     """One partition, its Redis and its Kafka; `opened` gives a fresh worker on the same store."""
 
-    def __init__(self, *, partition: int = 0, log: int = 1, spread_ms: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        partition: int = 0,
+        log: int = 1,
+        spread_ms: int = 0,
+        record_ttl_ms: int | None = None,
+    ) -> None:
         self.partition = partition
         self.log = log
         self.spread_ms = spread_ms
+        self.record_ttl_ms = record_ttl_ms
         self.redis = FakeRedis()
         self.ledger = FakeLedger(self.redis, ACTIVITY)
         self.publisher = FakePublisher(PARTITIONS)
@@ -66,7 +74,7 @@ class Stand:
             names=names,
             writer=ScoreWriter(self.model, PARTITIONS, 0.7, names.name),
             metrics=WorkerMetrics(CollectorRegistry(), ACTIVITY),
-            record_ttl_ms=None,
+            record_ttl_ms=self.record_ttl_ms,
         )
         opening = Opening(
             Log(ACTIVITY, self.log, UUID(int=self.log), PARTITIONS),

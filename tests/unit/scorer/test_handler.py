@@ -7,7 +7,7 @@ import json
 import pytest
 
 from contracts.errors import LogUnavailable, Refused, StoreUnavailable
-from contracts.partition import home
+from contracts.partition import home, shard
 from contracts.record import NO_CROSSING, RECORD
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, NEVER, from_ms
 from contracts.topics import ACTIVITY, SCORES, dead_letter
@@ -115,6 +115,25 @@ async def test_a_zombie_writes_nothing() -> None:
         await zombie.handle([first])
 
     assert stored == stand.redis.state
+
+
+async def test_a_shard_that_is_ahead_is_not_moved_back() -> None:
+    """One shard of a cluster went back alone: its users count again, the other shards' do not."""
+    stand = Stand()
+    log = [stand.event(NOON + i * MINUTE_MS, user_id=user, pages_visited=1)
+           for i, user in enumerate([ADA, BOB] * 5)]  # fmt: skip
+    await (await stand.opened()).handle(log[:4])
+    early = stand.redis.backup()
+    await (await stand.opened()).handle(log[4:])
+    behind = keys.marks(shard(ADA), ACTIVITY)
+    stand.redis.state.hashes[behind] = early.hashes[behind]
+    stand.redis.state.strings[keys.record(ADA)] = early.strings[keys.record(ADA)]
+
+    for start in range(4, 10, 2):
+        await (await stand.opened()).handle(log[start : start + 2])
+
+    for user in (ADA, BOB):
+        assert offline(log, user).tobytes() == (await stand.facts(user)).tobytes()
 
 
 async def test_a_new_log_is_not_mistaken_for_repeats() -> None:
