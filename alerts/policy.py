@@ -2,8 +2,8 @@
 
 An episode opens when a silent user's risk is at or above the threshold, may escalate, and ends
 once: `resolved` when the user comes back or the risk falls below a lower threshold, `churned` when
-the subscription is cancelled. Time is the scores' `scored_at`, so the same scores give the same alerts whenever they
-are read.
+the subscription is cancelled. Time is the scores' `scored_at`, so the same scores give the same
+alerts whenever they are read.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _alert(
         horizon_days=score.horizon_days,
         model_version=score.model_version,
         origin=score.origin,
-        reasons=(),
+        reasons=score.reasons,
         evidence=score.evidence,
         attributes=score.attributes,
         position=score.position,

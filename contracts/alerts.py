@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from contracts.scores import Attributes, Evidence, Moment, Position, Trigger
+from contracts.scores import Attributes, Evidence, Moment, Position, Reason, Trigger
 from contracts.topics import SCHEMA_VERSION
 
 AlertKind = Literal["opened", "escalated", "resolved", "churned"]
@@ -39,7 +39,9 @@ class ChurnAlert(msgspec.Struct, frozen=True, kw_only=True):
     horizon_days: int
     model_version: str
     origin: str
-    reasons: tuple[str, ...]
+    """What the model learned from: `simulator`, or the log's name and dates."""
+    reasons: tuple[Reason, ...]
+    """What raises the risk most; empty when the user has come back."""
     evidence: Evidence
     attributes: Attributes
     position: Position

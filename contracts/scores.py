@@ -54,6 +54,35 @@ class Attributes(msgspec.Struct, frozen=True):
     value: float
 
 
+Concept = Literal["recency", "frequency", "trend", "tenure", "money", "context"]
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """What one side of a user's behaviour does to their risk, in log-odds and in words.
+
+    `value` is the user's, `usual` their own past's and `typical` the middle of the moments the
+    model learned from; null where there is none. Units: recency days, frequency active days of the
+    last 28, trend active days a week, tenure days, money money.
+    """
+
+    concept: Concept
+    contribution: float
+    """Log-odds; above 0 raises the risk."""
+    text: str
+    value: float | None = None
+    usual: float | None = None
+    typical: float | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """A score taken apart: base plus contributions is the log-odds of the probability."""
+
+    base: float
+    """Log-odds before anything is known of the user."""
+    reasons: tuple[Reason, ...]
+    """Every concept, the largest contribution first, whichever way it points."""
+
+
 class ChurnScore(msgspec.Struct, frozen=True, kw_only=True):
     """The probability that a user does nothing within the horizon, as of `scored_at`.
 
@@ -77,16 +106,20 @@ class ChurnScore(msgspec.Struct, frozen=True, kw_only=True):
     crossings: tuple[Crossing, ...]
     """The silence curve: every rung of the model's ladder with the time risk reaches it.
 
-    Empty before the user's first session has ended. During a session it is the last session's curve moved to the new last-seen.
+    Empty before the user's first session has ended. During a session it is the last session's
+    curve moved to the new last-seen.
     """
     at_risk_at: Moment | None
     """When the risk reaches the rung next to the alert threshold if the user stays silent."""
     horizon_days: int
     model_version: str
     origin: str
+    """What the model learned from: `simulator`, or the log's name and dates."""
     evidence: Evidence
     attributes: Attributes
     position: Position
+    reasons: tuple[Reason, ...] = ()
+    """What raises the risk most, the strongest first; only of scores an alert may come from."""
     schema_version: int = SCHEMA_VERSION
 
 

@@ -125,10 +125,15 @@ def answers_redis(port: int, host: str = LOOPBACK) -> bool:
 def lock_data_dir(data_dir: Path) -> IO[str]:
     """Claim `data_dir` until the returned file is closed by us and everybody who inherited it.
 
-    Raises Misconfigured if another process has it, naming that process.
+    Raises Misconfigured if another process has it, naming that process, or if nobody may write.
     """
     path = _made(data_dir) / "lock"
-    lock = path.open("a+")
+    try:
+        lock = path.open("a+")
+    except OSError as error:
+        raise Misconfigured(
+            f"cannot write to {data_dir}: {error.strerror}; choose another folder with --data-dir"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.responses import RedirectResponse, Response
 
+from contracts.activity import FoldRules
 from ingest_api import events, health, metrics, model_page, moments, openapi, predict, problems
 from ingest_api import users as user_pages
 from ingest_api.log import ActivityLog
@@ -21,6 +22,7 @@ from ingest_api.publishing import EventWriter
 from ingest_api.records import UserReader
 from ingest_api.snapshots import Snapshots
 from model.artefact import Model
+from model.reasons import Explainer
 from runtime.clock import wall_ms
 
 logger = structlog.get_logger(__name__)
@@ -39,6 +41,7 @@ def create_app(
     reader: UserReader,
     clock: Literal["wall", "stream"] = "wall",
     alert_threshold: float = 0.7,
+    rules: FoldRules = FoldRules(),  # noqa: B008 - a frozen value
     now: Callable[[], int] = wall_ms,
     registry: CollectorRegistry | None = None,
     background: Sequence[Background] = (),
@@ -52,11 +55,14 @@ def create_app(
     measures = metrics.GatewayMetrics(registry or CollectorRegistry())
     writer = EventWriter(clock)
     snapshots = Snapshots(log, writer, measures, now)
+    explainer = Explainer(model)
     users = user_pages.Users(
         model=model,
         reader=reader,
         moments=_moments(clock, reader, now),
         alert_threshold=alert_threshold,
+        explainer=explainer,
+        rules=rules,
     )
 
     @asynccontextmanager
@@ -84,7 +90,12 @@ def create_app(
     problems.install(app)
     app.add_middleware(metrics.Measured, metrics=measures)
     app.include_router(
-        predict.router(model=model, snapshots=snapshots, score_record=users.score_record)
+        predict.router(
+            model=model,
+            explainer=explainer,
+            snapshots=snapshots,
+            score_record=users.score_record,
+        )
     )
     app.include_router(events.router(log=log, writer=writer, now=now, metrics=measures))
     app.include_router(user_pages.router(users=users, log=log, now=now))

@@ -7,7 +7,7 @@ import math
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from ingest_api.problems import FieldError, Malformed, TooLarge, WrongMediaType
 
@@ -18,8 +18,9 @@ async def read(request: Request, limit: int) -> bytes:
     """The body, if it says it is JSON and has at most `limit` bytes.
 
     A body that announces more is refused unread, one that turns out longer at the limit. Raises
-    WrongMediaType, TooLarge. Asking for the media type keeps web pages of others from posting
-    here through a visitor's browser: a simple form cannot say application/json.
+    WrongMediaType, TooLarge, and Malformed when the client leaves before its end. Asking for the
+    media type keeps web pages of others from posting here through a visitor's browser: a simple
+    form cannot say application/json.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
@@ -28,10 +29,14 @@ async def read(request: Request, limit: int) -> bytes:
     if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(f"the body has {announced} bytes; at most {limit} are taken")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"the body has more than {limit} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"the body has more than {limit} bytes")
+    except ClientDisconnect:
+        # Nobody hears this; but it is no fault of ours and must not be logged and counted as one.
+        raise Malformed("not JSON: the connection ended before the body did") from None
     return bytes(body)
 
 
@@ -46,9 +51,12 @@ def lenient(body: bytes) -> Any:
     For saying which field holds one. Raises Malformed when it is no JSON even so.
     """
     try:
-        return json.loads(body)
+        value = json.loads(body)
+        # Half a surrogate pair ("\ud800") is no text: what quotes it could not be sent.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise malformed(error) from None
+    return value
 
 
 def not_finite(value: Any, path: str = "") -> FieldError | None:

@@ -22,7 +22,6 @@ logger = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS: Final = 5.0
 """How long a request waits for acknowledgements; also how long the client library tries."""
-CONNECT_SECONDS: Final = 10.0
 WATCH_SECONDS: Final = 3.0
 """How often a connection nobody uses is asked whether it is still one."""
 RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
@@ -113,11 +112,11 @@ class KafkaLog:
         """A started producer, the topic there. Raises LogUnavailable or Misconfigured."""
         fresh = None
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await ensure_topics(self._settings, [ACTIVITY])
-                fresh = producer(self._settings, timeout_ms=round(self._timeout * 1000))
-                await fresh.start()
-                await self._look_up(fresh)
+            timeout_ms = round(self._timeout * 1000)
+            await ensure_topics(self._settings, [ACTIVITY], timeout_ms=timeout_ms)
+            fresh = producer(self._settings, timeout_ms=timeout_ms)
+            await fresh.start()
+            await self._look_up(fresh)
         except BaseException as error:
             if fresh is not None:
                 self._close(fresh)

@@ -90,6 +90,7 @@ def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> 
         reader=reader,
         clock=settings.clock,
         alert_threshold=settings.alert_threshold,
+        rules=settings.fold_rules,
         now=stream_now if settings.clock == "stream" else wall_ms,
         registry=registry,
         background=background,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final, Literal
+from urllib.parse import quote
 
 import msgspec
 import numpy as np
@@ -13,19 +14,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.errors import StoreUnavailable
-from contracts.scores import Evidence
+from contracts.scores import Evidence, Explanation
 from ingest_api import bodies, inputs, openapi
 from ingest_api.inputs import PredictRequest
 from ingest_api.problems import FieldError, Invalid
 from ingest_api.snapshots import Snapshots
-from ingest_api.users import UserScore
+from ingest_api.users import RecordScore
 from ingest_api.verdicts import verdict
 from model.artefact import Model
+from model.reasons import Explainer
 
 Basis = Literal["inputs", "record"]
 
 RECORD_SECONDS: Final = 0.020
 BASIS_HEADER: Final = "Ebbtide-Basis"
+ORIGIN_HEADER: Final = "Ebbtide-Origin"
 
 _NO_BEHAVIOUR = Evidence(events=0, active_days=0, usual_gap_hours=None, missing=())
 
@@ -41,7 +44,7 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     confidence: Annotated[float, msgspec.Meta(ge=0, le=1)]
     """The model's probability of the predicted class."""
     basis: Basis | None = None
-    """What was scored: the inputs of the request, or the user's stored record."""
+    """What was scored: the inputs of the request, or the user's record with them folded in."""
     churn_probability: float | None = None
     model_version: str | None = None
     horizon_days: int | None = None
@@ -49,6 +52,8 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the model learned from."""
     evidence: Evidence | None = None
     """The recorded behaviour behind the score: none with `basis` `inputs`."""
+    explanation: Explanation | None = None
+    """Why: base and contributions are the log-odds of `churn_probability`."""
 
 
 class BatchPrediction(msgspec.Struct, frozen=True):
@@ -57,8 +62,11 @@ class BatchPrediction(msgspec.Struct, frozen=True):
     predictions: tuple[Prediction, ...]
 
 
-ScoreRecord = Callable[[str], Awaitable[tuple[UserScore, Evidence] | None]]
-"""The score of a user's stored record as of now, None for an unknown user."""
+ScoreRecord = Callable[[PredictRequest, bool], Awaitable[RecordScore | None]]
+"""The score of the user's record with the request folded in, as of now, explained or not.
+
+None for an unknown user.
+"""
 
 _EXAMPLE = {
     "pages_visited": 12,
@@ -68,17 +76,27 @@ _EXAMPLE = {
 }
 _ANSWER = {"prediction": "1", "confidence": 0.82}
 
-Explain = Annotated[bool, Query(description="Add probability, model, basis and evidence.")]
+Explain = Annotated[bool, Query(description="Add probability, model, basis, evidence and reasons.")]
 
 
-def router(*, model: Model, snapshots: Snapshots, score_record: ScoreRecord) -> APIRouter:
+def router(
+    *, model: Model, explainer: Explainer, snapshots: Snapshots, score_record: ScoreRecord
+) -> APIRouter:
     """The routes, over their collaborators."""
     routes = APIRouter(tags=["prediction"])
+    # A log's name may hold what no header can.
+    origin = quote(model.origin, safe=" ,:;()/")
 
     def predictions(rows: np.ndarray, explain: bool) -> list[Prediction]:
+        told = explainer.of_inputs(rows) if explain else None
         return [
-            _prediction(float(probability), "inputs" if explain else None, explain)
-            for probability in model.score_inputs(rows)
+            _prediction(
+                float(probability),
+                "inputs" if explain else None,
+                explain,
+                explanation=None if told is None else told[i],
+            )
+            for i, probability in enumerate(model.score_inputs(rows))
         ]
 
     def _prediction(
@@ -86,6 +104,7 @@ def router(*, model: Model, snapshots: Snapshots, score_record: ScoreRecord) -> 
         basis: Basis | None,
         explain: bool,
         evidence: Evidence = _NO_BEHAVIOUR,
+        explanation: Explanation | None = None,
     ) -> Prediction:
         prediction, confidence = verdict(probability, model.class_cutoff)
         if not explain:
@@ -99,35 +118,40 @@ def router(*, model: Model, snapshots: Snapshots, score_record: ScoreRecord) -> 
             horizon_days=model.horizon_days,
             origin=model.origin,
             evidence=evidence,
+            explanation=explanation,
         )
 
-    async def of_record(user_id: str | None, explain: bool) -> Prediction | None:
-        """The stored record's prediction; None when it cannot be had in time."""
-        if user_id is None:
+    async def of_record(totals: PredictRequest, explain: bool) -> Prediction | None:
+        """The record's prediction; None when it cannot be had in time."""
+        if totals.user_id is None:
             raise Invalid([FieldError("user_id", "required with ?basis=record: whose record?")])
         try:
             async with asyncio.timeout(RECORD_SECONDS):
-                known = await score_record(user_id)
+                known = await score_record(totals, explain)
         except (StoreUnavailable, TimeoutError):
             return None
         if known is None:
             return None
-        score, evidence = known
-        return _prediction(score.churn_probability, "record", explain, evidence)
+        return _prediction(
+            known.churn_probability, "record", explain, known.evidence, known.explanation
+        )
 
     @routes.post(
         "/predict",
         summary="Predict from totals",
         description="Scores the totals in the request at once. A `user_id` also queues them as a "
         "`snapshot` event, which is dropped when Kafka is away. `?basis=record` scores the "
-        "user's stored record instead; when that is not at hand within 20 ms the totals count, "
-        "and `basis` says so.",
+        "user's record with the totals folded in, by the estimator that reads all of it; when "
+        "that is not at hand within 20 ms the totals alone count, and `basis` says so.",
         openapi_extra=openapi.body(PredictRequest, example=_EXAMPLE),
         responses=openapi.responses(
             {
                 200: openapi.of(
                     Prediction, "The prediction.", _ANSWER,
-                    {BASIS_HEADER: "With ?basis=record: `record`, or `inputs` after a fallback."},
+                    {
+                        BASIS_HEADER: "What was scored: `inputs` or `record`.",
+                        ORIGIN_HEADER: "What the model learned from, percent-encoded.",
+                    },
                 )
             },
             400, 413, 415, 422,
@@ -139,11 +163,11 @@ def router(*, model: Model, snapshots: Snapshots, score_record: ScoreRecord) -> 
         basis: Annotated[Basis, Query(description="What to score.")] = "inputs",
     ) -> Response:
         totals = inputs.decode_one(await bodies.read(request, inputs.MAX_BYTES))
-        headers = None
-        prediction = None
-        if basis == "record":
-            prediction = await of_record(totals.user_id, explain)
-            headers = {BASIS_HEADER: "inputs" if prediction is None else "record"}
+        prediction = await of_record(totals, explain) if basis == "record" else None
+        headers = {
+            BASIS_HEADER: "inputs" if prediction is None else "record",
+            ORIGIN_HEADER: origin,
+        }
         if prediction is None:
             (prediction,) = predictions(inputs.as_rows([totals]), explain)
             if basis == "record":
@@ -167,6 +191,7 @@ def router(*, model: Model, snapshots: Snapshots, score_record: ScoreRecord) -> 
         answered = predictions(inputs.as_rows(items), explain)
         for item in items:
             snapshots.offer(item)
-        return openapi.reply(BatchPrediction(tuple(answered)))
+        headers = {BASIS_HEADER: "inputs", ORIGIN_HEADER: origin}
+        return openapi.reply(BatchPrediction(tuple(answered)), headers=headers)
 
     return routes

@@ -12,17 +12,22 @@ import numpy as np
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
+from contracts.activity import FoldRules
 from contracts.alerts import ChurnAlert
+from contracts.events import EVENT_ROW, LogPlace, row
 from contracts.record import CANCELLED, CURVE_STALE, ERASED, HAS_CURVE, NO_CROSSING
-from contracts.scores import DECIMALS, Attributes, Crossing, Evidence, Position
+from contracts.scores import DECIMALS, Attributes, Crossing, Evidence, Explanation, Position
 from contracts.times import HOUR_MS, NEVER, from_ms, from_ms_or_none
 from ingest_api import openapi
+from ingest_api.inputs import PredictRequest
 from ingest_api.log import ActivityLog
 from ingest_api.problems import UnknownUser
 from ingest_api.publishing import tombstone
 from ingest_api.records import UserReader
+from ingest_api.snapshots import snapshot
 from ingest_api.verdicts import verdict
 from model.artefact import Model
+from model.comeback import comeback
 from model.features import (
     FEATURES,
     PREDICT_INPUTS,
@@ -31,7 +36,9 @@ from model.features import (
     predict_inputs,
     usual_gap_ms,
 )
-from model.silence import at_risk_at, crossings, silence_curve, value_at
+from model.fold import fold
+from model.reasons import Explainer
+from model.silence import at_risk_at, crossings, silence_curve, value_at, within_grid
 
 UserId = Annotated[str, Path(min_length=1, max_length=256)]
 
@@ -50,6 +57,30 @@ class UserScore(msgspec.Struct, frozen=True):
     origin: str
 
 
+class Return(msgspec.Struct, frozen=True):
+    """The least the user would have to do, as they usually do it, for a risk below `below`."""
+
+    below: float
+    sessions: int | None
+    """0: it is below already; null: no plausible activity within a week suffices."""
+    churn_probability: float | None
+    """When the last of these sessions has ended."""
+    pages: int
+    """Of an ordinary session of theirs, as are the minutes."""
+    minutes: float
+    every_days: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordScore:
+    """The score of a record with totals folded in."""
+
+    churn_probability: float
+    evidence: Evidence
+    explanation: Explanation | None
+
+
 class UserPage(msgspec.Struct, frozen=True):
     """Everything known of one user, with the score as of now."""
 
@@ -57,6 +88,10 @@ class UserPage(msgspec.Struct, frozen=True):
     features: dict[str, int | float | None]
     """Name to number, null where unknown; `GET /model` has the units."""
     score: UserScore
+    explanation: Explanation | None
+    """Why: base and contributions are the log-odds of the score; null if the model is no sum."""
+    comeback: Return
+    """What would bring the risk below the cut-off of `prediction`."""
     last_seen_at: datetime | None
     signed_up_at: datetime | None
     first_seen_at: datetime | None
@@ -84,6 +119,8 @@ class RankedUsers(msgspec.Struct, frozen=True):
 
     users: tuple[RankedUser, ...]
     as_of: datetime
+    origin: str
+    """What the model learned from."""
 
 
 class Alerts(msgspec.Struct, frozen=True):
@@ -107,14 +144,26 @@ class Users:
     moments: Callable[[np.ndarray], Awaitable[np.ndarray]]
     """(n,) RECORD to (n,) i8 ms: what is now for each user."""
     alert_threshold: float
+    explainer: Explainer
+    rules: FoldRules
 
-    async def score_record(self, user_id: str) -> tuple[UserScore, Evidence] | None:
-        """The score of the stored record as of now, None for an unknown user."""
-        record = await self._known(user_id)
+    async def score_record(self, totals: PredictRequest, explain: bool) -> RecordScore | None:
+        """The score as of now of the user's record with the totals folded in as a snapshot.
+
+        So the scorer will score it, once it has read the snapshot. None for an unknown user.
+        """
+        assert totals.user_id is not None
+        record = await self._known(totals.user_id)
         if record is None:
             return None
-        (now,) = await self.moments(record)
-        return self._score(record["facts"], int(now)), _evidence(record["facts"])
+        now = int((await self.moments(record))[0])
+        facts = self._with(totals, record, now)
+        told = self.explainer.explanations(facts, np.array([now])) if explain else None
+        return RecordScore(
+            self._score(facts, now).churn_probability,
+            _evidence(facts),
+            None if told is None else told[0],
+        )
 
     async def page(self, user_id: str) -> UserPage:
         """Raises UnknownUser, StoreUnavailable."""
@@ -124,6 +173,7 @@ class Users:
         facts = record["facts"]
         (now,) = await self.moments(record)
         score = self._score(facts, int(now))
+        told = self.explainer.explanations(facts, np.array([now]))
         names = await self.reader.names(_categories(facts[0]).values())
         curve = self._curve(record)
         last_seen = int(facts["last_seen"][0])
@@ -131,6 +181,8 @@ class Users:
             user_id=user_id,
             features=_feature_numbers(facts, self._within_grid(facts, int(now))),
             score=score,
+            explanation=None if told is None else told[0],
+            comeback=self._comeback(facts, int(now)),
             last_seen_at=from_ms_or_none(last_seen),
             signed_up_at=from_ms_or_none(int(facts["signup_at"][0])),
             first_seen_at=from_ms_or_none(int(facts["first_seen"][0])),
@@ -181,11 +233,35 @@ class Users:
         record = await self.reader.load([user_id])
         return record if _is_known(record["facts"][0]) else None
 
+    def _with(self, totals: PredictRequest, record: np.ndarray, now: int) -> np.ndarray:
+        """(1,) FACTS after the totals, as a snapshot right behind what the record knows of."""
+        facts = record["facts"]
+        place = LogPlace(
+            log=int(facts["log_number"][0]),
+            partition=int(record["outlook"]["home"][0]),
+            offset=int(facts["offset"][0]) + 1,
+            time=now,
+        )
+        event = np.array([row(snapshot(totals), place, self.rules)], EVENT_ROW)
+        return fold(facts, event, np.zeros(1, np.intp), self.rules)
+
+    def _comeback(self, facts: np.ndarray, now: int) -> Return:
+        below = self.model.class_cutoff
+        found = comeback(self.model, facts, now, below, self.rules)
+        return Return(
+            below=below,
+            sessions=found.sessions,
+            churn_probability=found.probability,
+            pages=found.pages,
+            minutes=found.minutes,
+            every_days=found.every_days,
+            text=found.text,
+        )
+
     def _within_grid(self, facts: np.ndarray, now: int) -> int:
-        """`now`, at most the end of the silence grid: nothing was learned beyond."""
-        last_seen = int(facts["last_seen"][0])
-        end = last_seen + int(self.model.grid_hours[-1]) * HOUR_MS
-        return now if last_seen == NEVER else min(now, end)
+        """`now`, at most the end of the silence grid."""
+        end = int(self.model.grid_hours[-1])
+        return int(within_grid(facts["last_seen"], np.array([now]), end)[0])
 
     def _score(self, facts: np.ndarray, now: int) -> UserScore:
         as_of = self._within_grid(facts, now)
@@ -237,7 +313,7 @@ def router(*, users: Users, log: ActivityLog, now: Callable[[], int]) -> APIRout
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     ) -> Response:
         ranked, as_of = await users.riskiest(limit)
-        return openapi.reply(RankedUsers(ranked, from_ms(as_of or now())))
+        return openapi.reply(RankedUsers(ranked, from_ms(as_of or now()), users.model.origin))
 
     @routes.get(
         "/users/{user_id:path}",

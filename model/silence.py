@@ -93,6 +93,12 @@ def patience(usual_gap_ms: np.ndarray) -> np.ndarray:
     return longest
 
 
+def within_grid(last_seen: np.ndarray, as_of: np.ndarray, grid_end_hours: int) -> np.ndarray:
+    """(n,) `as_of`, at most the end of the silence grid: nothing was learned beyond."""
+    end = last_seen + grid_end_hours * HOUR_MS
+    return np.where(last_seen == NEVER, as_of, np.minimum(as_of, end))
+
+
 def value_at(curve: np.ndarray, levels: np.ndarray, elapsed_hours: np.ndarray) -> np.ndarray:
     """(n,) the highest level reached after (n,) hours of silence, 0.0 where none is."""
     hours = np.where(curve == 0, SESSION_GAP_MS / HOUR_MS, curve.astype(np.float64))

@@ -7,13 +7,14 @@ import asyncio
 from contracts.times import MINUTE_MS
 from contracts.topics import ACTIVITY, SCORES
 from model import artefact
-from runtime.consumer import Opening, OpenPartition
+from model.reasons import Explainer
+from runtime.handler import Opening, OpenPartition
 from runtime.records import RecordStore
 from runtime.service import Parts, Work, run, work
 from runtime.timers import TimerIndex
 from scorer.activation import Activation
 from scorer.handler import PartitionScorer, Tools
-from scorer.messages import ScoreWriter, ScoringModel
+from scorer.messages import Explain, ScoreWriter, ScoringModel, unexplained
 from scorer.names import Names
 from scorer.settings import ScorerSettings
 
@@ -23,10 +24,15 @@ GROUP = "ebbtide-scorer"
 async def serve(settings: ScorerSettings, stop: asyncio.Event) -> None:
     """Score until `stop` is set; raises Misconfigured when a person has to look."""
     model = artefact.load(settings.model_dir, trusted_sha256=settings.model_sha256)
-    await score_with(model, settings, stop)
+    await score_with(model, settings, stop, Explainer(model).reasons)
 
 
-async def score_with(model: ScoringModel, settings: ScorerSettings, stop: asyncio.Event) -> None:
+async def score_with(
+    model: ScoringModel,
+    settings: ScorerSettings,
+    stop: asyncio.Event,
+    explain: Explain = unexplained,
+) -> None:
     """Like `serve`, with a model already loaded."""
     rules = settings.fold_rules
 
@@ -42,7 +48,14 @@ async def score_with(model: ScoringModel, settings: ScorerSettings, stop: asynci
             publisher=parts.publisher,
             dead_letters=parts.dead_letters,
             names=names,
-            writer=ScoreWriter(model, partitions, settings.alert_threshold, names.name),
+            writer=ScoreWriter(
+                model,
+                partitions,
+                settings.alert_threshold,
+                names.name,
+                explain,
+                settings.alert_least_active_days,
+            ),
             metrics=parts.metrics,
             record_ttl_ms=settings.record_ttl_ms,
         )

@@ -17,11 +17,12 @@ from contracts.scores import (
     Crossing,
     Evidence,
     Position,
+    Reason,
     Trigger,
     encode_score,
     score_id,
 )
-from contracts.times import HOUR_MS, NEVER, from_ms, from_ms_or_none, to_ms
+from contracts.times import DAY_MS, HOUR_MS, NEVER, from_ms, from_ms_or_none, to_ms
 from contracts.topics import cloud_event_headers
 from model.features import missing, usual_gap_ms
 from model.silence import SilentModel, at_risk_at, crossings
@@ -46,6 +47,14 @@ class ScoringModel(SilentModel, Protocol):
     def hash(self) -> int: ...
 
 
+Explain = Callable[[np.ndarray, np.ndarray], list[tuple[Reason, ...]] | None]
+"""(n,) FACTS and (n,) epoch ms to what raises each user's risk; None when nobody can tell."""
+
+
+def unexplained(_facts: np.ndarray, _as_of: np.ndarray) -> None:
+    """For models whose log-odds are no sum."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreWriter:
     """Turns records with a fresh outlook into messages for `churn-score`."""
@@ -54,6 +63,9 @@ class ScoreWriter:
     partitions: int
     alert_threshold: float
     name: Callable[[int], str | None]
+    explain: Explain = unexplained
+    least_active_days: int = 0
+    """Active days an alert needs; below it no score carries reasons."""
 
     def scores(
         self,
@@ -78,11 +90,13 @@ class ScoreWriter:
             ),
             NEVER,
         )
+        reasons = self._reasons(facts, outlook, triggers)
         return [
             self._score(
                 user_id,
                 facts[i],
                 outlook[i],
+                reasons=reasons[i],
                 previous=None if np.isnan(previous[i]) else round(float(previous[i]), DECIMALS),
                 trigger=triggers[i],
                 usual_gap=None if np.isnan(gaps[i]) else round(float(gaps[i]) / HOUR_MS, 2),
@@ -93,12 +107,34 @@ class ScoreWriter:
             for i, user_id in enumerate(user_ids)
         ]
 
+    def _reasons(
+        self, facts: np.ndarray, outlook: np.ndarray, triggers: list[Trigger]
+    ) -> list[tuple[Reason, ...]]:
+        """Reasons where an alert may come of the score: telling all would cost a third of them.
+
+        That is a cancellation, or a user of enough active days who is silent for a day and whose
+        risk is at or above the rung of the alert threshold. The alerts worker cannot ask a model.
+        """
+        rung = self.model.levels[np.abs(self.model.levels - self.alert_threshold).argmin()]
+        silent = outlook["scored_at"] - facts["last_seen"] >= DAY_MS
+        missed = silent & (np.array(triggers, "U") != "activity")
+        risky = outlook["probability"] >= min(rung, self.alert_threshold) * MICRO
+        enough = facts["active_days"] >= self.least_active_days
+        told: list[tuple[Reason, ...]] = [()] * len(facts)
+        which = np.flatnonzero(missed & risky & enough | (facts["flags"] & CANCELLED != 0))
+        if len(which):
+            found = self.explain(facts[which], outlook["scored_at"][which])
+            for i, reasons in zip(which, found or (), strict=found is not None):
+                told[i] = reasons
+        return told
+
     def _score(
         self,
         user_id: str,
         facts: np.void,
         outlook: np.void,
         *,
+        reasons: tuple[Reason, ...],
         previous: float | None,
         trigger: Trigger,
         usual_gap: float | None,
@@ -151,6 +187,7 @@ class ScoreWriter:
                 value=int(facts["value_cents"]) / 100,
             ),
             position=position,
+            reasons=reasons,
         )
 
 

@@ -22,6 +22,9 @@ class ScorerSettings(ServiceSettings):
     alert_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """The probability `at_risk_at` is about; the alerts worker reads the same variable."""
 
+    alert_least_active_days: Annotated[int, Field(ge=0, le=28)] = 3
+    """Active days an alert needs: below it scores carry no reasons. The alerts worker's, too."""
+
     model_spread_minutes: Annotated[float, Field(ge=0)] = 10.0
     """A new model rescores everybody with a timer, spread evenly over this time."""
 

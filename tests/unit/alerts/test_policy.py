@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alerts.episode import Episode, decode, encode
 from alerts.policy import Rule, judge
 from contracts.alerts import AlertKind, ChurnAlert
-from contracts.scores import ChurnScore, Crossing, Trigger
+from contracts.scores import ChurnScore, Crossing, Reason, Trigger
 from contracts.times import DAY_MS, HOUR_MS, from_ms, to_ms
 from tests.churn_scores import NOON, churn_score
 
@@ -93,8 +93,11 @@ def test_a_user_never_seen_opens_nothing() -> None:
 
 
 def test_the_opening_alert_says_what_the_score_said() -> None:
-    """Probability, times, evidence and position are the causing score's; ids are hex digests."""
-    score = churn_score(0.8, 2.0, previous=0.6)
+    """Probability, times, reasons, evidence, position are the score's; ids are hex digests."""
+    score = msgspec.structs.replace(
+        churn_score(0.8, 2.0, previous=0.6),
+        reasons=(Reason("recency", 1.5, "no visit for 2 days; usually every day", 2.0, 1.0),),
+    )
 
     _, (alert,) = judged([score])
 
@@ -113,7 +116,8 @@ def test_the_opening_alert_says_what_the_score_said() -> None:
         alert.attributes,
         alert.position,
     )
-    assert (32, 32, ()) == (len(alert.dedup_key), len(alert.alert_id), alert.reasons)
+    assert score.reasons == alert.reasons
+    assert (32, 32) == (len(alert.dedup_key), len(alert.alert_id))
 
 
 # Escalating

@@ -15,7 +15,15 @@ from contracts.alerts import ChurnAlert, encode_alert
 from contracts.errors import BadRecord
 from contracts.events import ActivityEvent, convert, encode
 from contracts.schemas import TOPICS, async_api, documents, json_schema
-from contracts.scores import Attributes, ChurnScore, Crossing, Evidence, Position, encode_score
+from contracts.scores import (
+    Attributes,
+    ChurnScore,
+    Crossing,
+    Evidence,
+    Position,
+    Reason,
+    encode_score,
+)
 from contracts.times import from_ms
 from contracts.topics import ACTIVITY, ALERTS, SCORES, dead_letter
 
@@ -53,6 +61,10 @@ common = {
     "attributes": attributes,
     "position": positions,
 }
+reasons = st.lists(
+    st.builds(Reason, contribution=st.floats(-9, 9), text=texts, value=st.none() | st.just(2.5)),
+    max_size=2,
+).map(tuple)
 scores = st.builds(
     ChurnScore,
     score_id=texts,
@@ -61,6 +73,7 @@ scores = st.builds(
     scored_at=instants,
     cancelled=st.booleans(),
     crossings=st.lists(st.builds(Crossing, probabilities, instants), max_size=3).map(tuple),
+    reasons=reasons,
     **common,
 )
 alerts = st.builds(
@@ -72,7 +85,7 @@ alerts = st.builds(
     threshold=probabilities,
     occurred_at=instants,
     opened_at=instants,
-    reasons=st.lists(texts, max_size=2).map(tuple),
+    reasons=reasons,
     **common,
 )
 numbers = st.none() | st.integers(-2, 2 * 10**8) | st.floats(-10, 1e8, allow_nan=False)

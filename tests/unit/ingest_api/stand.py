@@ -19,6 +19,7 @@ from ingest_api.app import create_app
 from ingest_api.problems import NotAcknowledged
 from ingest_api.records import RedisUsers
 from model.artefact import Manifest, Model, Period
+from model.candidates import CANDIDATES, fitted
 from model.evaluation import figures
 from model.features import FEATURES, PREDICT_INPUTS
 from runtime import keys
@@ -74,6 +75,19 @@ def a_model() -> Model:
         predict=figures(np.array([0, 1]), np.array([0.2, 0.8])),
     )
     return Model(manifest, _Linear(_SILENT_DAYS, 10.0), _Linear(0, 100.0))  # type: ignore[arg-type]
+
+
+def an_additive_model() -> Model:
+    """Like `a_model`, with logistic regressions that learned that silence and few pages are bad."""
+    rng = np.random.default_rng(1)
+    estimators = []
+    for view, column, direction in ((FEATURES, _SILENT_DAYS, 1), (PREDICT_INPUTS, 0, -1)):
+        rows = rng.gamma(1.0, 20.0, (500, len(view)))
+        odds = direction * (np.log1p(rows[:, column]) - 2.7)
+        label = (rng.random(500) < 1 / (1 + np.exp(-3 * odds))).astype(np.uint8)
+        directions = [feature.direction for feature in view]
+        estimators.append(fitted(CANDIDATES[0], directions, 0, rows, label))
+    return Model(a_model().manifest, *estimators)
 
 
 class MemoryLog:
@@ -140,12 +154,12 @@ class ServingRedis(FakeRedis):
 class Stand:
     """A gateway with its doubles; `now` is its clock."""
 
-    def __init__(self, clock: str = "wall", now: int = NOON) -> None:
+    def __init__(self, clock: str = "wall", now: int = NOON, model: Model | None = None) -> None:
         self.log = MemoryLog()
         self.redis = ServingRedis()
         self.now = now
         self.app = create_app(
-            model=a_model(),
+            model=model or a_model(),
             log=self.log,
             reader=RedisUsers(self.redis.client),
             clock=clock,  # type: ignore[arg-type]
@@ -162,9 +176,11 @@ class Stand:
 
 
 @asynccontextmanager
-async def standing(clock: str = "wall", now: int = NOON) -> AsyncIterator[Stand]:
+async def standing(
+    clock: str = "wall", now: int = NOON, model: Model | None = None
+) -> AsyncIterator[Stand]:
     """A gateway between its start and its end."""
-    stand = Stand(clock, now)
+    stand = Stand(clock, now, model)
     async with stand.app.router.lifespan_context(stand.app), stand.http:
         yield stand
 

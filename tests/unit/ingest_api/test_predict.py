@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.events import MAX_TENURE_DAYS, MAX_TOTAL_MINUTES, MAX_TOTAL_PAGES, decode
+from contracts.activity import FoldRules
+from contracts.events import (
+    EVENT_ROW,
+    MAX_TENURE_DAYS,
+    MAX_TOTAL_MINUTES,
+    MAX_TOTAL_PAGES,
+    LogPlace,
+    decode,
+    row,
+)
 from contracts.metrics import Metric
 from contracts.times import DAY_MS, from_ms
 from ingest_api.inputs import MAX_BATCH_BYTES, MAX_BYTES
 from ingest_api.snapshots import QUEUED_MOST
-from tests.unit.ingest_api.stand import NOON, TOTALS, seen, standing
+from model.fold import fold
+from tests.unit.ingest_api.stand import NOON, TOTALS, an_additive_model, seen, standing
 
+RULES = FoldRules()
 JSON = {"content-type": "application/json"}
 
 
@@ -269,23 +282,84 @@ async def test_a_full_queue_drops_and_counts(gateway):
     assert 0 < await gateway.metric(Metric.SNAPSHOTS_DROPPED) <= 1000
 
 
-async def test_basis_record_scores_the_stored_record(gateway):
+@pytest.mark.parametrize(
+    ("pages", "prediction", "probability"), [(3, "1", 0.7), (12, "0", 0.0)], ids=["known", "more"]
+)
+async def test_basis_record_scores_the_record_with_the_request_in_it(
+    gateway, pages, prediction, probability
+):
     """
-    ?basis=record scores what is known of the user as of now, and says so.
+    ?basis=record folds the totals into what is known of the user: totals on record leave a silence
+    as it is, a higher one means that the user is there. It says so.
     """
     await gateway.redis.keep("ada", seen(NOON - 7 * DAY_MS))
 
     url = "/predict?basis=record&explain=true"
-    answer = await gateway.http.post(url, json=TOTALS | {"user_id": "ada"})
+    body = TOTALS | {"user_id": "ada", "pages_visited": pages, "time_spent": 0}
+    answer = await gateway.http.post(url, json=body)
 
     body = answer.json()
     assert ("record", "record") == (answer.headers["Ebbtide-Basis"], body["basis"])
-    assert ("1", 0.7, 0.7, 5) == (
+    assert (prediction, max(probability, 1 - probability), probability, 5) == (
         body["prediction"],
         body["confidence"],
         body["churn_probability"],
         body["evidence"]["events"],
     )
+
+
+async def test_basis_record_equals_the_score_after_the_snapshot(gateway):
+    """
+    What ?basis=record says is what the user's page says once the scorer has read the request.
+    """
+    await gateway.redis.keep("ada", seen(NOON - 7 * DAY_MS))
+    totals = TOTALS | {"user_id": "ada"}
+    asked = await gateway.http.post("/predict?basis=record&explain=true", json=totals)
+    await gateway.log.tried.wait()
+    (message,) = gateway.log.messages
+    place = LogPlace(2, 0, 42, message.timestamp_ms)
+    event = np.array([row(decode(message.value), place, RULES)], EVENT_ROW)
+    record = seen(NOON - 7 * DAY_MS)
+    record["facts"] = fold(record["facts"], event, np.zeros(1, np.intp), RULES)
+    await gateway.redis.keep("ada", record)
+
+    page = (await gateway.http.get("/users/ada")).json()
+
+    assert asked.json()["churn_probability"] == page["score"]["churn_probability"]
+    assert asked.json()["evidence"] == page["evidence"]
+
+
+async def test_every_answer_says_what_was_scored_and_by_whom(gateway):
+    """
+    Basis and origin are headers of every prediction, explained or not.
+    """
+    for path, body in (("/predict", TOTALS), ("/predict/batch", {"items": [TOTALS]})):
+        answer = await gateway.http.post(path, json=body)
+
+        assert ("inputs", "a test") == (
+            answer.headers["Ebbtide-Basis"],
+            answer.headers["Ebbtide-Origin"],
+        )
+
+
+@pytest.mark.parametrize("basis", ["inputs", "record"])
+async def test_explain_takes_the_score_apart(basis):
+    """
+    Base and contributions are the log-odds of the probability, of inputs and of a record.
+    """
+    async with standing(model=an_additive_model()) as gateway:
+        await gateway.redis.keep("ada", seen(NOON - 7 * DAY_MS))
+        url = f"/predict?explain=true&basis={basis}"
+
+        body = (await gateway.http.post(url, json=TOTALS | {"user_id": "ada"})).json()
+
+    told = body["explanation"]
+    log_odds = told["base"] + sum(reason["contribution"] for reason in told["reasons"])
+    assert body["churn_probability"] == pytest.approx(1 / (1 + math.exp(-log_odds)), abs=2e-6)
+    concepts = {"frequency", "tenure", "context"}
+    if basis == "record":
+        concepts |= {"recency", "trend", "money"}
+    assert concepts == {reason["concept"] for reason in told["reasons"]}
 
 
 @pytest.mark.parametrize("trouble", ["away", "hangs", "unknown"])

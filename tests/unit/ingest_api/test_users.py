@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 
 import numpy as np
@@ -25,7 +26,7 @@ from contracts.topics import ACTIVITY
 from model.features import FEATURES, PREDICT_INPUTS
 from runtime import keys
 from tests.churn_scores import churn_score
-from tests.unit.ingest_api.stand import NOON, a_model, seen, standing
+from tests.unit.ingest_api.stand import NOON, a_model, an_additive_model, seen, standing
 
 
 def moment(text: str | None) -> int | None:
@@ -77,6 +78,45 @@ async def test_a_known_user_is_shown_in_full(gateway):
     assert {"log": 2, "offset": 41, "partition": 3} == page["position"]
     assert (5, 3) == (page["evidence"]["events"], page["evidence"]["active_days"])
     assert page["cancelled"] is False
+
+
+async def test_a_user_is_explained_with_what_would_bring_them_back():
+    """
+    Base and reasons are the log-odds of the score, and visits as usual would lower it.
+    """
+    async with standing(model=an_additive_model()) as gateway:
+        await gateway.redis.keep("ada", seen(NOON - 20 * DAY_MS))
+        page = (await gateway.http.get("/users/ada")).json()
+        await gateway.redis.keep("bob", seen(NOON))
+        present = (await gateway.http.get("/users/bob")).json()
+
+    told = page["explanation"]
+    log_odds = told["base"] + sum(reason["contribution"] for reason in told["reasons"])
+    probability = page["score"]["churn_probability"]
+    assert probability == pytest.approx(1 / (1 + math.exp(-log_odds)), abs=2e-6)
+    (recency,) = [reason for reason in told["reasons"] if reason["concept"] == "recency"]
+    # The score stands at the end of its grid, nine days; so does the reason for it.
+    assert ("no visit for 9 days", 9) == (recency["text"], recency["value"])
+    assert probability >= 0.5 == page["comeback"]["below"]
+    assert 1 == page["comeback"]["sessions"]
+    assert page["comeback"]["churn_probability"] < 0.5
+    assert page["comeback"]["text"].startswith("1 visit as usual (1 page and 0 minutes each)")
+    assert (0, "the risk is low enough already") == (
+        present["comeback"]["sessions"],
+        present["comeback"]["text"],
+    )
+
+
+async def test_a_model_that_is_no_sum_explains_nothing(gateway):
+    """
+    Without reasons the explanation is null; what would bring the user back is told all the same.
+    """
+    await gateway.redis.keep("ada", seen(NOON - 7 * DAY_MS))
+
+    page = (await gateway.http.get("/users/ada")).json()
+
+    assert page["explanation"] is None
+    assert 1 == page["comeback"]["sessions"]
 
 
 async def test_at_risk_at_is_when_silence_reaches_the_threshold(gateway):

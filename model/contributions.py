@@ -1,0 +1,85 @@
+"""A score's log-odds as a sum: a base, and what each feature adds to it.
+
+Of estimators that are additive in log-odds this is exact, whatever happens to be in the row:
+
+* bounded logistic regression: coefficient x (transformed value - its mean in training);
+* boosted trees: `model.tree_shap`.
+
+Others (the forest is compared, but adds up in probability) have none: they are not shipped.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import Pipeline
+
+from model.candidates import Classifier
+from model.estimators import BlankUnstated, BoundedLogisticRegression
+from model.tree_shap import TreeShap
+
+
+class Additive(Protocol):
+    """An estimator's log-odds, taken apart."""
+
+    base: float
+    """Log-odds before anything is known of a row."""
+    typical: np.ndarray
+    """(d,) the middle value of each feature in training, NaN where the estimator does not tell."""
+
+    def contributions(self, rows: np.ndarray) -> np.ndarray:
+        """(n, d) float64; base + contributions.sum(axis=1) is the log-odds of (n, d) rows."""
+        ...
+
+
+def additive(estimator: Classifier) -> Additive | None:
+    """The estimator taken apart, None where its log-odds are no sum."""
+    if isinstance(estimator, BoundedLogisticRegression):
+        return _Linear(estimator)
+    if isinstance(estimator, Pipeline):
+        first, last = estimator.steps[0][1], estimator.steps[-1][1]
+        if isinstance(first, BlankUnstated) and isinstance(last, HistGradientBoostingClassifier):
+            return _Boosted(first, last)
+    return None
+
+
+class _Linear:
+    """Coefficients. A missing value stands at the median, and its flag belongs to its feature."""
+
+    def __init__(self, estimator: BoundedLogisticRegression) -> None:
+        self._estimator = estimator
+        self._features = len(estimator.medians_)
+        self.base = estimator.intercept_
+        squeezed = np.where(estimator.constant_, np.nan, estimator.medians_)
+        self.typical = np.sign(squeezed) * np.expm1(np.abs(squeezed))
+
+    def contributions(self, rows: np.ndarray) -> np.ndarray:
+        estimator, d = self._estimator, self._features
+        # The design is the transform: nothing else may say what a value is worth.
+        moved = estimator._design(np.asarray(rows, np.float64)) * estimator.coef_
+        told: np.ndarray = moved[:, :d].copy()
+        told[:, estimator.flagged_] += moved[:, d:]
+        return told
+
+
+class _Boosted:
+    """Trees, behind a step that blanks what nobody ever stated."""
+
+    def __init__(self, blank: BlankUnstated, trees: HistGradientBoostingClassifier) -> None:
+        self._blank = blank
+        nodes = [tree.nodes for (tree,) in trees._predictors]
+        self._shap = TreeShap(nodes, trees.n_features_in_)
+        self.base = self._shap.expected + float(trees._baseline_prediction.item())
+        self.typical = np.array(
+            [_middle(edges, trees.max_bins) for edges in trees._bin_mapper.bin_thresholds_]
+        )
+
+    def contributions(self, rows: np.ndarray) -> np.ndarray:
+        return self._shap.values(np.where(self._blank.stated_, rows, 0.0))
+
+
+def _middle(edges: np.ndarray, max_bins: int) -> float:
+    """The median where the bins' edges are percentiles; of columns with few values they are not."""
+    return float(edges[len(edges) // 2]) if len(edges) == max_bins - 1 else np.nan
