@@ -24,6 +24,7 @@ GROUP = "ebbtide-scorer"
 async def serve(settings: ScorerSettings, stop: asyncio.Event) -> None:
     """Score until `stop` is set; raises Misconfigured when a person has to look."""
     model = artefact.load(settings.model_dir, trusted_sha256=settings.model_sha256)
+    artefact.require_rules(model, settings.fold_rules)
     await score_with(model, settings, stop, Explainer(model).reasons)
 
 

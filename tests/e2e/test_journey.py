@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import jsonschema
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from contracts.partition import home
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
-from contracts.topics import ACTIVITY, ALERTS
+from contracts.topics import ACTIVITY, ALERTS, SCORES
 from ebbtide.feed.kafka import kafka_sink
 from runtime.settings import ServiceSettings
 from tests.e2e.conftest import Ebbtide
 from tests.integration.pipeline import NOON, eventually
 
 PARTITIONS = 8
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
 
 async def test_a_user_who_stops_coming_is_told_of_and_resolved_on_return(
@@ -62,6 +65,8 @@ async def test_a_user_who_stops_coming_is_told_of_and_resolved_on_return(
         await eventually(lambda: kinds_are(on_stream_clock, ["opened", "resolved"]))
         _, resolved = await alerts_on_the_topic(on_stream_clock)
         assert opened["dedup_key"] == resolved["dedup_key"]
+        for topic in (ACTIVITY, SCORES, ALERTS):
+            await check_schema(on_stream_clock, topic)
         listed = (await http.get("/alerts")).json()
         assert ["resolved", "opened"] == [alert["kind"] for alert in listed["alerts"]]
     assert 0 == on_stream_clock.stop()
@@ -122,12 +127,26 @@ async def kinds_are(running: Ebbtide, kinds: list[str]) -> bool:
 
 async def alerts_on_the_topic(running: Ebbtide) -> list[dict[str, Any]]:
     """Everything on `churn-alert` so far, as any subscriber reads it, in order of time."""
+    return sorted(await on_the_topic(running, ALERTS), key=lambda alert: alert["occurred_at"])
+
+
+async def on_the_topic(running: Ebbtide, topic: str) -> list[dict[str, Any]]:
+    """The messages of a topic so far; clock records carry none."""
     consumer = AIOKafkaConsumer(
-        ALERTS, bootstrap_servers=running.bootstrap, auto_offset_reset="earliest"
+        topic, bootstrap_servers=running.bootstrap, auto_offset_reset="earliest"
     )
     async with consumer:
         found: list[dict[str, Any]] = []
         for _ in range(3):
             for batch in (await consumer.getmany(timeout_ms=300)).values():
-                found += [json.loads(record.value) for record in batch]
-    return sorted(found, key=lambda alert: alert["occurred_at"])
+                found += [json.loads(record.value) for record in batch if record.value]
+    return found
+
+
+async def check_schema(running: Ebbtide, topic: str) -> None:
+    """What is on the wire is what the published schema says."""
+    schema = json.loads((SCHEMAS / f"{topic}.schema.json").read_text())
+    messages = await on_the_topic(running, topic)
+    assert messages
+    for message in messages:
+        jsonschema.validate(message, schema)

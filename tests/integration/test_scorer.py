@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from contracts.errors import ArtefactMismatch
 from contracts.events import decode
 from contracts.partition import home
 from contracts.record import FACTS
@@ -15,6 +18,7 @@ from contracts.scores import ChurnScore, decode_score
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, from_ms
 from contracts.topics import ACTIVITY, CLOCK_HEADER, CLOCK_KEY, SCORES, dead_letter
 from runtime.clock import wall_ms
+from scorer.main import serve
 from tests.integration.pipeline import (
     NOON,
     PARTITIONS,
@@ -223,6 +227,16 @@ async def test_silence_is_noticed_on_a_stream_clock(
         await eventually(rose)
     told = [s.churn_probability for s in await scores(clean_kafka) if s.trigger == "silence"]
     assert sorted(told) == told
+
+
+async def test_a_model_of_other_fold_rules_is_refused(
+    clean_kafka: KafkaServer, clean_redis: RedisServer, demo_model: Path
+) -> None:
+    """What it learned from was folded otherwise than what it would score."""
+    settings = scorer_settings(clean_kafka, clean_redis, model_dir=demo_model, retention_days=100)
+
+    with pytest.raises(ArtefactMismatch, match="fold"):
+        await serve(settings, asyncio.Event())
 
 
 async def test_records_that_do_not_decode_are_parked_with_their_bytes(
