@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
@@ -103,6 +104,7 @@ class ActivityEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, om
     """Kept in the log, not scored."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _decoder = msgspec.json.Decoder(ActivityEvent)
 _encoder = msgspec.json.Encoder()
 
@@ -142,6 +144,10 @@ def encode(event: ActivityEvent) -> bytes:
 
 def check(event: ActivityEvent) -> None:
     """Raise BadRecord where a limit is broken that the types alone cannot say."""
+    if _CONTROL.search(event.user_id):
+        raise BadRecord(
+            "user_id must not contain control characters, such as a newline", field="user_id"
+        )
     if event.schema_version > SCHEMA_VERSION:
         raise BadRecord(
             f"schema_version {event.schema_version} is newer than {SCHEMA_VERSION}, "

@@ -31,6 +31,9 @@ TOPIC_CONFIGS: Final[dict[str, dict[str, str]]] = {
 }
 """How a topic is created when it is missing; an existing one is left as its owner made it."""
 
+DEAD_LETTER_CONFIG: Final = {"retention.ms": "-1"}
+"""A dead letter keeps its record's time, which may be years back: age must not delete it."""
+
 
 def dead_letter(topic: str) -> str:
     """Name of the topic that holds what could not be read from `topic`."""

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from contracts.errors import LogUnavailable, Misconfigured
 from contracts.partition import home
-from contracts.topics import TOPIC_CONFIGS, dead_letter
+from contracts.topics import DEAD_LETTER_CONFIG, TOPIC_CONFIGS, dead_letter
 from runtime.settings import ServiceSettings
 
 Headers = Sequence[tuple[str, bytes]]
@@ -149,7 +149,7 @@ async def ensure_topics(
                 name,
                 settings.partitions,
                 settings.replication_factor,
-                topic_configs=TOPIC_CONFIGS.get(name, {}),
+                topic_configs=TOPIC_CONFIGS.get(name, DEAD_LETTER_CONFIG),
             )
             for name in wanted
             if name not in known

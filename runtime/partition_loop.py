@@ -44,7 +44,7 @@ SILENT_MS = 30_000
 HELD_SECONDS = 0.5
 COMMIT_SECONDS = 2.0
 """aiokafka retries a commit for ever; lag tools are not worth a stalled partition."""
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)
 
 
 class _Reopen(Exception):

@@ -41,7 +41,8 @@ def decide(before: np.ndarray, after: np.ndarray, rows: np.ndarray, user: np.nda
     recent = rows["occurred_at"] >= rows["log_time"] - BACKFILL_MS
     visited = np.zeros(len(after), bool)
     visited[user[(rows["kind"] == ACTIVE) & recent]] = True
-    seen = after["last_seen"] != NEVER
+    # A user known only by totals has done nothing yet: no model ever learned from such a row.
+    seen = (after["last_seen"] != NEVER) & (after["events"] > 0)
     moved = after["last_seen"] > facts["last_seen"]
     visited |= moved & (after["last_seen"] >= after["log_time"] - BACKFILL_MS)
     fresh = changed & visited & seen & ~erased

@@ -17,7 +17,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "tick",
         help="tell a pipeline on a stream clock how late it is",
         description="Send a clock record to every partition. With EBBTIDE_CLOCK=stream time is "
-        "what the log says; this moves it on without anybody doing anything, so that silence shows.",
+        "what the log says; this moves it on without anybody doing anything, so that silence shows."
+        " Kafka is where EBBTIDE_KAFKA_BOOTSTRAP_SERVERS says.",
     )
     parser.add_argument("until", type=moment, metavar="TIME", help="ISO 8601 or epoch milliseconds")
     parser.set_defaults(run=run)

@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     with embedded.lock_data_dir(settings.data_dir) as lock:
         require_ports(settings)
+        require_model(settings)
         # Seconds to import: not before everything cheap has been checked.
         from ebbtide.demo_model import ensure  # noqa: PLC0415
 
@@ -141,6 +142,19 @@ def settings_of(args: argparse.Namespace) -> UpSettings:
             f"--{name.replace('_', '-')} (EBBTIDE_{name.upper()}): {first['msg']}, "
             f"but is {first['input']!r}"
         ) from error
+
+
+def require_model(settings: UpSettings) -> None:
+    """Raise Misconfigured when the folder somebody named holds no model.
+
+    Only the folder nobody named gets the demo model: a slip of the pen must not serve one.
+    """
+    if settings.model_dir is not None and not settings.model_dir.is_dir():
+        raise Misconfigured(
+            f"no folder {settings.model_dir} (--model-dir, EBBTIDE_MODEL_DIR): train a model into "
+            f"it with `ebbtide train --events FILE... --out {settings.model_dir}`, or leave the "
+            "option out to start with the demo model"
+        )
 
 
 def model_dir(settings: UpSettings) -> Path:

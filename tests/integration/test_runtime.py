@@ -313,6 +313,7 @@ async def test_scores_are_compacted_but_not_for_a_week_and_activity_stays(
         assert "compact" == await _config(admin, SCORES, "cleanup.policy")
         assert "604800000" == await _config(admin, SCORES, "min.compaction.lag.ms")
         assert "delete" == await _config(admin, dead_letter(SCORES), "cleanup.policy")
+        assert "-1" == await _config(admin, dead_letter(SCORES), "retention.ms")
     finally:
         await admin.close()
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from contracts.errors import Misconfigured
+from ebbtide import embedded
 from ebbtide.commands import up
 from ebbtide.guard import Guard
 
@@ -128,6 +129,16 @@ def test_the_welcome_says_where_and_how(tmp_path: Path) -> None:
     assert "Ctrl-C" in told
 
 
+def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(tmp_path: Path) -> None:
+    """
+    Data that cannot be kept is a matter of configuration, told in one line.
+    """
+    (tmp_path / "lock").mkdir()  # opening it fails for root too
+
+    with pytest.raises(Misconfigured, match=r"cannot write to .*; choose .* --data-dir"):
+        embedded.lock_data_dir(tmp_path)
+
+
 def test_what_is_unread_is_added_up_over_partitions() -> None:
     """
     The records a worker has yet to read are those of all its partitions, and of no other figure.
@@ -141,3 +152,13 @@ ebbtide_consumer_lag_seconds{partition="1",topic="activity-event"} 100.0
 
     assert 7 == up.unread(metrics)
     assert 0 == up.unread("")
+
+
+def test_a_named_model_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
+    """Only the folder nobody named gets the demo model."""
+    missing = up.settings_of(parsed("--model-dir", str(tmp_path / "mdoel")))
+    unnamed = up.settings_of(parsed("--data-dir", str(tmp_path / "new")))
+
+    with pytest.raises(Misconfigured, match=r"mdoel.*ebbtide train"):
+        up.require_model(missing)
+    up.require_model(unnamed)

@@ -17,8 +17,8 @@ from contracts.scores import ChurnScore, decode_score
 from contracts.times import DAY_MS
 from contracts.topics import ACTIVITY, CLOCK_HEADER, SCORES
 from model.fold import fold
-from runtime.handler import Opening
 from runtime.dead_letters import DeadLetters
+from runtime.handler import Opening
 from runtime.health import Health
 from runtime.log_identity import Log
 from runtime.metrics import WorkerMetrics

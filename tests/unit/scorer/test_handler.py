@@ -282,6 +282,19 @@ async def test_unchanged_nightly_snapshots_leave_a_silence_as_it_was() -> None:
     assert await silent_scores(with_exports=False) == await silent_scores(with_exports=True)
 
 
+async def test_a_user_known_only_by_totals_is_not_scored() -> None:
+    """Nobody who has done nothing yet tops the list of those at risk, or gets a timer."""
+    stand = Stand()
+    scorer = await stand.opened()
+
+    await scorer.handle([stand.event(NOON, type="snapshot", pages_visited=9, time_spent=12)])
+    await settle(scorer, NOON + DAY_MS)
+
+    assert [] == stand.scores()
+    assert {} == stand.redis.state.zsets
+    assert 9 == (await stand.facts(ADA))["pages_base"][0]
+
+
 async def test_a_backfill_changes_facts_and_waits_an_hour() -> None:
     """Old events trigger no score of their own; one comes an hour later."""
     stand = Stand()
