@@ -34,6 +34,7 @@ class DescribedFeature(msgspec.Struct, frozen=True):
     """What silence does to it: `frozen`, `fading` (never rises), `recency` (never falls)."""
     direction: int
     """+1: more means more risk; -1: less; 0: not known beforehand."""
+    definition: str
     why: str
 
 
@@ -99,6 +100,7 @@ def _described(feature: Feature, high: float) -> DescribedFeature:
         high=high,
         kind=feature.kind,
         direction=feature.direction,
+        definition=feature.definition,
         why=feature.why,
     )
 

@@ -18,7 +18,7 @@ from ingest_api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem
 _REF: Final = "#/components/schemas/{name}"
 
 _PROBLEMS: Final[Mapping[int, str]] = {
-    400: "The body is not JSON.",
+    400: "The path or the body is no text, or the body no JSON.",
     404: "Nothing is known of the user.",
     413: "More than is taken at once.",
     415: "The body was not sent as application/json.",

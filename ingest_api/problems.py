@@ -55,7 +55,7 @@ class RequestError(ChurnError):
 
 
 class Malformed(RequestError):
-    """The body is not JSON."""
+    """What came is no text or no JSON."""
 
 
 class WrongMediaType(RequestError):
@@ -96,7 +96,7 @@ class NotReady(Unavailable):
 
 
 _ANSWERS: Final[dict[type[ChurnError], tuple[int, str, str]]] = {
-    Malformed: (400, "malformed-json", "The body is not JSON"),
+    Malformed: (400, "malformed", "What came is no text or no JSON"),
     UnknownUser: (404, "unknown-user", "Nothing is known of this user"),
     TooLarge: (413, "too-large", "More than is taken at once"),
     WrongMediaType: (415, "not-json", "The body must be sent as JSON"),

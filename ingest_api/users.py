@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.activity import FoldRules
@@ -21,7 +23,7 @@ from contracts.times import HOUR_MS, NEVER, from_ms, from_ms_or_none
 from ingest_api import openapi
 from ingest_api.inputs import PredictRequest
 from ingest_api.log import ActivityLog
-from ingest_api.problems import UnknownUser
+from ingest_api.problems import Malformed, UnknownUser
 from ingest_api.publishing import tombstone
 from ingest_api.records import UserReader
 from ingest_api.snapshots import snapshot
@@ -40,7 +42,20 @@ from model.fold import fold
 from model.reasons import Explainer
 from model.silence import at_risk_at, crossings, silence_curve, value_at, within_grid
 
-UserId = Annotated[str, Path(min_length=1, max_length=256)]
+
+def user_in_path(request: Request, user_id: str = Path(min_length=1, max_length=256)) -> str:
+    """The user_id of the path; raises Malformed where its bytes are no text.
+
+    Starlette would put a substitute for them, and so name, or erase, another user.
+    """
+    try:
+        unquote_to_bytes(request.scope.get("raw_path") or b"").decode()
+    except UnicodeDecodeError:
+        raise Malformed("the user_id in the path is not UTF-8") from None
+    return user_id
+
+
+UserId = Annotated[str, Depends(user_in_path)]
 
 
 class UserScore(msgspec.Struct, frozen=True):
@@ -87,11 +102,12 @@ class UserPage(msgspec.Struct, frozen=True):
     user_id: str
     features: dict[str, int | float | None]
     """Name to number, null where unknown; `GET /model` has the units."""
-    score: UserScore
+    score: UserScore | None
+    """null until the user has done something: no model learned from people known by totals only."""
     explanation: Explanation | None
     """Why: base and contributions are the log-odds of the score; null if the model is no sum."""
-    comeback: Return
-    """What would bring the risk below the cut-off of `prediction`."""
+    comeback: Return | None
+    """What would bring the risk below the cut-off of `prediction`; null without a score."""
     last_seen_at: datetime | None
     signed_up_at: datetime | None
     first_seen_at: datetime | None
@@ -150,11 +166,12 @@ class Users:
     async def score_record(self, totals: PredictRequest, explain: bool) -> RecordScore | None:
         """The score as of now of the user's record with the totals folded in as a snapshot.
 
-        So the scorer will score it, once it has read the snapshot. None for an unknown user.
+        So the scorer will score it, once it has read the snapshot. None for a user who is unknown,
+        or known by totals only.
         """
         assert totals.user_id is not None
         record = await self._known(totals.user_id)
-        if record is None:
+        if record is None or not _has_acted(record["facts"][0]):
             return None
         now = int((await self.moments(record))[0])
         facts = self._with(totals, record, now)
@@ -172,17 +189,17 @@ class Users:
             raise UnknownUser(f"no activity of {user_id!r} is on record")
         facts = record["facts"]
         (now,) = await self.moments(record)
-        score = self._score(facts, int(now))
-        told = self.explainer.explanations(facts, np.array([now]))
+        acted = _has_acted(facts[0])
+        told = self.explainer.explanations(facts, np.array([now])) if acted else None
         names = await self.reader.names(_categories(facts[0]).values())
         curve = self._curve(record)
         last_seen = int(facts["last_seen"][0])
         return UserPage(
             user_id=user_id,
             features=_feature_numbers(facts, self._within_grid(facts, int(now))),
-            score=score,
+            score=self._score(facts, int(now)) if acted else None,
             explanation=None if told is None else told[0],
-            comeback=self._comeback(facts, int(now)),
+            comeback=self._comeback(facts, int(now)) if acted else None,
             last_seen_at=from_ms_or_none(last_seen),
             signed_up_at=from_ms_or_none(int(facts["signup_at"][0])),
             first_seen_at=from_ms_or_none(int(facts["first_seen"][0])),
@@ -190,7 +207,7 @@ class Users:
             crossings=tuple(
                 Crossing(round(level, DECIMALS), None if at is None else from_ms(at))
                 for level, at in crossings(curve[0], self.model.levels, last_seen)
-                if last_seen != NEVER
+                if acted
             ),
             cancelled=bool(facts["flags"][0] & CANCELLED),
             attributes=_attributes(facts[0], names),
@@ -289,7 +306,7 @@ class Users:
         stale = (record["outlook"]["state"] & CURVE_STALE) != 0
         if (self._has_curve(record) & ~stale)[0]:
             return np.asarray(record["outlook"]["curve"])
-        if record["facts"]["last_seen"][0] == NEVER:
+        if not _has_acted(record["facts"][0]):
             return np.full((1, len(self.model.levels)), NO_CROSSING, np.uint16)
         return silence_curve(self.model, record["facts"])
 
@@ -319,7 +336,7 @@ def router(*, users: Users, log: ActivityLog, now: Callable[[], int]) -> APIRout
         "/users/{user_id:path}",
         summary="One user, scored as of now",
         responses=openapi.responses(
-            {200: openapi.of(UserPage, "What is known of the user.")}, 404, 422, 503
+            {200: openapi.of(UserPage, "What is known of the user.")}, 400, 404, 422, 503
         ),
     )
     async def get_user(user_id: UserId) -> Response:
@@ -331,7 +348,7 @@ def router(*, users: Users, log: ActivityLog, now: Callable[[], int]) -> APIRout
         summary="Erase a user",
         description="Publishes a tombstone. What is known of the user goes once the scorer has "
         "read it; later events start anew.",
-        responses=openapi.responses({202: openapi.of(Erasing, "Kafka has it.")}, 422, 503),
+        responses=openapi.responses({202: openapi.of(Erasing, "Kafka has it.")}, 400, 422, 503),
     )
     async def delete_user(user_id: UserId) -> Response:
         await log.publish([tombstone(user_id, now())])
@@ -350,6 +367,10 @@ def router(*, users: Users, log: ActivityLog, now: Callable[[], int]) -> APIRout
 
 def _is_known(facts: np.void) -> bool:
     return bool(facts["offset"] >= 0 and not facts["flags"] & ERASED)
+
+
+def _has_acted(facts: np.void) -> bool:
+    return bool(facts["events"] > 0 and facts["last_seen"] != NEVER)
 
 
 def _feature_numbers(facts: np.ndarray, as_of: int) -> dict[str, int | float | None]:

@@ -80,7 +80,9 @@ async def test_the_model_page_explains_every_number(gateway):
         for name in ("version", "origin", "horizon_days", "class_cutoff", "silence_grid_days")
     )
     assert [feature.name for feature in FEATURES] == [each["name"] for each in page["features"]]
-    assert {"name", "unit", "low", "high", "kind", "direction", "why"} == page["features"][0].keys()
+    assert {"name", "unit", "low", "high", "kind", "direction", "definition", "why"} == page[
+        "features"
+    ][0].keys()
     assert list(TOTALS) == [each["name"] for each in page["predict_inputs"]]
     assert 16 == len(page["levels"])
 

@@ -163,7 +163,52 @@ async def test_what_is_no_json_is_a_400(gateway, body):
         answer = await gateway.http.post(path, content=body, headers=JSON)
 
         assert (400, 400) == (answer.status_code, answer.json()["status"]), path
-        assert "urn:ebbtide:problem:malformed-json" == answer.json()["type"]
+        assert "urn:ebbtide:problem:malformed" == answer.json()["type"]
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+async def test_half_a_character_in_a_name_is_no_json(gateway, path):
+    """
+    A lone surrogate is refused wherever it stands, also where an error would quote it.
+    """
+    item = r'{"pages_visited": -1, "\ud800": 1}'
+    body = item if path == "/predict" else f'{{"items": [{item}]}}'
+
+    answer = await gateway.http.post(path, content=body, headers=JSON)
+
+    assert (400, "urn:ebbtide:problem:malformed") == (
+        answer.status_code,
+        answer.json()["type"],
+    )
+
+
+async def test_a_client_that_leaves_is_no_fault_of_the_gateway(gateway):
+    """
+    A body that ends with its connection is counted as a bad request and logs no error.
+    """
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": "/predict", "raw_path": b"/predict", "query_string": b"",
+        "root_path": "", "headers": [(b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1), "server": ("gateway", 80),
+    }  # fmt: skip
+    received = iter(
+        [
+            {"type": "http.request", "body": b'{"pages', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+
+    async def receive():
+        return next(received)
+
+    async def send(_):
+        pass
+
+    await gateway.app(scope, receive, send)
+
+    lines = (await gateway.http.get("/metrics")).text.splitlines()
+    assert f'{Metric.REQUESTS}{{route="/predict",status="400"}} 1.0' in lines
 
 
 @pytest.mark.parametrize("body", [[], [TOTALS], "text", 12, None])

@@ -152,6 +152,34 @@ async def test_a_stored_curve_counts_while_it_holds(gateway, change, hours):
     assert NOON + hours * HOUR_MS == moment(page["at_risk_at"])
 
 
+async def test_a_user_known_only_by_totals_has_no_score_yet(gateway):
+    """
+    No model learned from people who have done nothing; what was stated of them is shown.
+    """
+    record = seen(NOON)
+    record["facts"]["events"] = 0
+    await gateway.redis.keep("ada", record)
+
+    page = (await gateway.http.get("/users/ada")).json()
+
+    assert (None, None, None, []) == tuple(
+        page[name] for name in ("score", "explanation", "comeback", "crossings")
+    )
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_path_that_is_no_text_names_nobody(gateway, method):
+    """
+    A substitute character would be somebody else's id.
+    """
+    answer = await gateway.http.request(method, "/users/%ff")
+
+    assert (400, "application/problem+json") == (
+        answer.status_code, answer.headers["content-type"],
+    )  # fmt: skip
+    assert [] == gateway.log.messages
+
+
 async def test_beyond_the_grid_the_score_stays_at_its_end(gateway):
     """
     Nothing was learned of longer silence, and the page says so.
@@ -257,7 +285,7 @@ async def test_the_list_is_sorted_by_risk_now(gateway):
     assert [("risen", 0.7), ("high", 0.6), ("early", 0.2)] == [
         (user["user_id"], user["churn_probability"]) for user in listed["users"]
     ]
-    assert NOON == moment(listed["as_of"])
+    assert (NOON, "a test") == (moment(listed["as_of"]), listed["origin"])
     early = listed["users"][2]
     assert (NOON - 30 * HOUR_MS, NOON + 10 * HOUR_MS) == (
         moment(early["last_seen_at"]),
