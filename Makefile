@@ -1,7 +1,7 @@
 # make run    everything on this machine, until Ctrl-C        make test   all tests
 # make demo   the same with a simulated population            make setup  just the environment
 
-.PHONY: run demo test setup setup-dev lint types check lock clean
+.PHONY: run demo test setup setup-dev lint types check lock clean bench-model
 
 run: setup
 	@exec .venv/bin/ebbtide up $(ARGS)
@@ -32,6 +32,10 @@ types: setup-dev
 	.venv/bin/mypy
 
 check: lint types test
+
+# The two public logs in $EBBTIDE_DATA; one core, about ten minutes.
+bench-model: setup-dev
+	.venv/bin/python -m bench.model $(ARGS)
 
 lock:
 	tools/lock $(ARGS)

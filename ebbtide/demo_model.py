@@ -11,7 +11,7 @@ from typing import Final
 
 from contracts.activity import FoldRules
 from contracts.errors import ArtefactMismatch
-from model.artefact import MANIFEST_FILE, load, read_manifest, require_rules
+from model.artefact import MANIFEST_FILE, MODEL_FILE, load, read_manifest, require_rules
 from model.event_log import event_log
 from model.simulator import Population, simulate
 from model.training import Say, Trained, TrainingSettings, train
@@ -29,15 +29,18 @@ def ensure(folder: Path) -> None:
     ArtefactMismatch saying why it does not load.
     """
     rules = ServiceSettings().fold_rules
-    if (folder / MANIFEST_FILE).exists():
+    why = f"no model in {folder}"
+    # Either file shows that somebody put a model here.
+    if (folder / MANIFEST_FILE).exists() or (folder / MODEL_FILE).exists():
         try:
             require_rules(load(folder), rules)
-        except ArtefactMismatch:
+        except ArtefactMismatch as error:
             if read_manifest(folder).origin != ORIGIN:
                 raise
+            why = f"the demo model is of no use any more ({error})"
         else:
             return
-    _say(f"no model in {folder}: training one on a simulated population, under a minute")
+    _say(f"{why}: training one on a simulated population, under a minute")
     model = train_demo_model(POPULATION, SETTINGS, rules, say=_say).save(folder)
     _say(f"model {model.version} written to {folder}")
 

@@ -31,7 +31,7 @@ from contracts.record import LEVELS
 from contracts.scores import DECIMALS
 from contracts.times import HOUR_MS, NEVER
 from model.candidates import Classifier
-from model.evaluation import Figures
+from model.evaluation import Check, Cost, Figures, PeriodCheck, Trial
 from model.features import FEATURES, PREDICT_INPUTS, features
 
 FORMAT: Final = 1
@@ -50,7 +50,7 @@ class Period(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """One candidate on the later validation period."""
+    """One candidate on its walk-forward predictions, before any calibration."""
 
     title: str
     overall: Figures
@@ -59,6 +59,8 @@ class Comparison(msgspec.Struct, frozen=True):
     """Mean log loss minus the best candidate's."""
     behind_best_error: float
     """Its standard error, rows clustered by user."""
+    is_shipped: bool = True
+    """Whether it could be chosen; the others are there to compare with."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,15 +93,32 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     training: Period
     """Rows the shipped estimators were fitted to: all whose label is known."""
     fitted_until: str
-    """Candidates were compared on rows from `validated_from`, fitted to rows up to here."""
+    """The first validation period starts at `validated_from`, fitted to rows up to here."""
     validated_from: str
+    churn: str = "no activity within the horizon"
+    """What counts as churn."""
     rows: dict[str, int]
     """Rows per stratum, and under `total`."""
     rows_sha256: str
     """Of the training rows: same log, same settings, same digest."""
     candidates: dict[str, Comparison]
     predict: Figures
-    """The four-input estimator on session ends of the validation period."""
+    """The four-input estimator on session ends of the validation periods."""
+    calibration: str = "none"
+    """What was adopted; the figures below are those with it."""
+    calibration_trials: dict[str, Trial] = {}
+    silence: dict[str, Check] = {}
+    """Calibration right after an event, at the end of a session, after so many days of silence,
+    and for newcomers; on the validation periods."""
+    unseen_users: Figures | None = None
+    """The chosen candidate on users who gave it no training row."""
+    periods: tuple[PeriodCheck, ...] = ()
+    law_of_silence: Cost | None = None
+    """What it costs that longer silence may never lower the risk."""
+    base_rates: dict[str, float] = {}
+    """Churn among active users by month (YYYY-MM)."""
+    notes: tuple[str, ...] = ()
+    """What a person should know before acting on this model."""
 
 
 @dataclass(frozen=True, eq=False)

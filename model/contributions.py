@@ -41,7 +41,7 @@ def additive(estimator: Classifier) -> Additive | None:
     if isinstance(estimator, Pipeline):
         first, last = estimator.steps[0][1], estimator.steps[-1][1]
         if isinstance(first, BlankUnstated) and isinstance(last, HistGradientBoostingClassifier):
-            return _Boosted(first, last)
+            return _Boosted(last)
     return None
 
 
@@ -65,10 +65,9 @@ class _Linear:
 
 
 class _Boosted:
-    """Trees, behind a step that blanks what nobody ever stated."""
+    """Trees. The step before them only touches columns that no tree can have split."""
 
-    def __init__(self, blank: BlankUnstated, trees: HistGradientBoostingClassifier) -> None:
-        self._blank = blank
+    def __init__(self, trees: HistGradientBoostingClassifier) -> None:
         nodes = [tree.nodes for (tree,) in trees._predictors]
         self._shap = TreeShap(nodes, trees.n_features_in_)
         self.base = self._shap.expected + float(trees._baseline_prediction.item())
@@ -77,7 +76,7 @@ class _Boosted:
         )
 
     def contributions(self, rows: np.ndarray) -> np.ndarray:
-        return self._shap.values(np.where(self._blank.stated_, rows, 0.0))
+        return self._shap.values(np.asarray(rows, np.float64))
 
 
 def _middle(edges: np.ndarray, max_bins: int) -> float:

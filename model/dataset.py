@@ -19,7 +19,7 @@ import numpy as np
 
 from contracts.activity import FoldRules
 from contracts.record import blank_facts
-from contracts.times import HOUR_MS, SESSION_GAP_MS
+from contracts.times import DAY_MS, HOUR_MS, SESSION_GAP_MS
 from model.event_log import EventLog
 from model.features import FEATURES, PREDICT_INPUTS, features, predict_inputs
 from model.fold import fold
@@ -30,11 +30,15 @@ INSTANT, SESSION_END, SILENCE = range(3)
 Progress = Callable[[int, int], None]
 """Called with (done, all)."""
 
-_FAR: Final = 2**62
+FOREVER: Final = 2**62
 """The end of a silence that outlasts the log."""
 
 _ROUNDS: Final = 64
 """How often silences are drawn before a log counts as having too few long ones."""
+
+
+Outcome = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(n,) users and (n,) as_of (epoch ms) to (n,) u8 labels, and (n,) bool whether they are known."""
 
 
 @dataclass(frozen=True)
@@ -92,38 +96,83 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class _Silences:
+class Silences:
     """What follows every activity event: (n,) user, start, and the user's next activity."""
 
     user: np.ndarray
     start: np.ndarray
     end: np.ndarray
 
-    def __getitem__(self, chosen: np.ndarray) -> _Silences:
-        return _Silences(self.user[chosen], self.start[chosen], self.end[chosen])
+    def __getitem__(self, chosen: np.ndarray) -> Silences:
+        return Silences(self.user[chosen], self.start[chosen], self.end[chosen])
 
 
-def draw_moments(log: EventLog, window: Window, count: int, seed: int) -> Moments:
+def draw_moments(
+    log: EventLog, window: Window, count: int, seed: int, outcome: Outcome | None = None
+) -> Moments:
     """Draw at most `count` moments, the same number in each stratum; same seed, same moments.
 
-    Fewer when the log has too few sessions. Within a stratum every user-time counts alike: rows
-    are never weighted by how active a user is going to be.
+    outcome: what became of a user, where it is not just whether they fell silent for the horizon.
+    Fewer when the log has too few sessions, or outcomes are unknown. Within a stratum every
+    user-time counts alike: rows are never weighted by how active a user is going to be.
     """
     rng = np.random.default_rng(seed)
-    silences = _silences(log)
-    sessions = silences[silences.end - silences.start > SESSION_GAP_MS]
+    every = silences(log)
+    sessions = every[every.end - every.start > SESSION_GAP_MS]
     share = count // len(STRATA)
-    drawn = [
-        _instants(silences, window, share, rng),
+    placed = [
+        _instants(every, window, share, rng),
         _session_ends(sessions, window, share, rng),
         _into_silence(sessions, window, share, rng),
     ]
-    share = min(len(as_of) for _, as_of in drawn)
-    user = np.concatenate([part.user[:share] for part, _ in drawn])
-    end = np.concatenate([part.end[:share] for part, _ in drawn])
-    as_of = np.concatenate([moment[:share] for _, moment in drawn])
+    drawn = [_with_known_outcome(part, as_of, window, outcome) for part, as_of in placed]
+    share = min(len(as_of) for _, as_of, _ in drawn)
+    user = np.concatenate([part.user[:share] for part, _, _ in drawn])
+    as_of = np.concatenate([moment[:share] for _, moment, _ in drawn])
+    label = np.concatenate([found[:share] for _, _, found in drawn])
     stratum = np.repeat(np.arange(len(STRATA), dtype=np.uint8), share)
-    label = (end - as_of > window.horizon).astype(np.uint8)
+    order = np.lexsort((stratum, user, as_of))
+    return Moments(user[order], as_of[order], stratum[order], label[order])
+
+
+def _with_known_outcome(
+    part: Silences, as_of: np.ndarray, window: Window, outcome: Outcome | None
+) -> _Drawn:
+    if outcome is None:
+        return part, as_of, (part.end - as_of > window.horizon).astype(np.uint8)
+    label, known = outcome(part.user, as_of)
+    return part[known], as_of[known], label[known]
+
+
+PROBE_DAYS: Final = (1, 3, 7, 14, 28, 60)
+PROBES: Final = ("after event", "session end", *(f"{days} d silent" for days in PROBE_DAYS))
+"""Moments at which calibration is looked at; `Moments.stratum` of a probe indexes these."""
+
+
+def draw_probes(
+    log: EventLog, window: Window, each: int, seed: int, outcome: Outcome | None = None
+) -> Moments:
+    """Draw at most `each` moments of every kind of PROBES: at any event, when a session has ended,
+    and for those still silent some days after their last event, as far as the grid reaches.
+    """
+    rng = np.random.default_rng(seed)
+    every = silences(log)
+    sessions = every[every.end - every.start > SESSION_GAP_MS]
+    after = (0, SESSION_GAP_MS, *(days * DAY_MS for days in PROBE_DAYS))
+    drawn = []
+    for kind, silent in enumerate(after):
+        source = sessions if kind else every
+        as_of = source.start + silent
+        usable = np.flatnonzero(
+            (as_of < source.end)
+            & (as_of >= window.first)
+            & (as_of <= window.last)
+            & (silent <= window.silence)
+        )
+        chosen = rng.permutation(usable)[:each]
+        part, moment, label = _with_known_outcome(source[chosen], as_of[chosen], window, outcome)
+        drawn.append((part.user, moment, label, np.full(len(moment), kind, np.uint8)))
+    user, as_of, label, stratum = (np.concatenate(column) for column in zip(*drawn, strict=True))
     order = np.lexsort((stratum, user, as_of))
     return Moments(user[order], as_of[order], stratum[order], label[order])
 
@@ -193,38 +242,40 @@ def _events_until(
     return np.asarray(np.searchsorted(key, wanted, side="right"))
 
 
-def _silences(log: EventLog) -> _Silences:
+def silences(log: EventLog) -> Silences:
+    """Every silence of a log, by user, then by time."""
     user, start = log.user[log.active], log.rows["occurred_at"][log.active]
     order = np.lexsort((start, user))
     user, start = user[order].astype(np.int64), start[order]
-    end = np.full(len(start), _FAR, np.int64)
+    end = np.full(len(start), FOREVER, np.int64)
     same = user[1:] == user[:-1]
     end[:-1][same] = start[1:][same]
-    return _Silences(user, start, end)
+    return Silences(user, start, end)
 
 
-_Drawn = tuple[_Silences, np.ndarray]
+_Drawn = tuple[Silences, np.ndarray, np.ndarray]
+_Placed = tuple[Silences, np.ndarray]
 
 
-def _instants(silences: _Silences, window: Window, count: int, rng: np.random.Generator) -> _Drawn:
+def _instants(every: Silences, window: Window, count: int, rng: np.random.Generator) -> _Placed:
     """Uniform over the time users spend being active: what any cut-off would find, at once."""
     reach = min(window.active, window.silence)
-    begin = np.maximum(silences.start, window.first)
+    begin = np.maximum(every.start, window.first)
     # An instant at the very end of `active` still counts; one at the next event does not.
-    until = np.minimum(np.minimum(silences.end, silences.start + reach + 1), window.last + 1)
+    until = np.minimum(np.minimum(every.end, every.start + reach + 1), window.last + 1)
     length = np.maximum(until - begin, 0)
     before = np.cumsum(length)
     total = int(before[-1]) if len(before) else 0
     if not total:
-        return silences[:0], np.empty(0, np.int64)  # type: ignore[index]
+        return every[:0], np.empty(0, np.int64)  # type: ignore[index]
     spot = rng.integers(total, size=count)
     chosen = np.searchsorted(before, spot, side="right")
-    return silences[chosen], begin[chosen] + spot - (before[chosen] - length[chosen])
+    return every[chosen], begin[chosen] + spot - (before[chosen] - length[chosen])
 
 
 def _session_ends(
-    sessions: _Silences, window: Window, count: int, rng: np.random.Generator
-) -> _Drawn:
+    sessions: Silences, window: Window, count: int, rng: np.random.Generator
+) -> _Placed:
     """Sessions, each at most once, when half an hour without activity says they are over."""
     as_of = sessions.start + SESSION_GAP_MS
     usable = np.flatnonzero((as_of >= window.first) & (as_of <= window.last))
@@ -233,8 +284,8 @@ def _session_ends(
 
 
 def _into_silence(
-    sessions: _Silences, window: Window, count: int, rng: np.random.Generator
-) -> _Drawn:
+    sessions: Silences, window: Window, count: int, rng: np.random.Generator
+) -> _Placed:
     """Session end + k for those still silent then, k log-uniform from an hour to the grid's end.
 
     k counts from the last event, like the silence grid.

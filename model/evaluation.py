@@ -30,6 +30,59 @@ class Figures(msgspec.Struct, frozen=True):
     """Churn rate among the tenth with the highest risk, over the base rate."""
 
 
+class Check(msgspec.Struct, frozen=True):
+    """Whether predictions of one kind of row are right on average, and what chance alone does."""
+
+    rows: int
+    base_rate: float
+    predicted: float
+    """Mean prediction."""
+    ece: float
+    floor: float
+    """Calibration error a perfect model would have on so many rows."""
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """How a calibration did on the periods it could be judged on."""
+
+    periods: int
+    better_in: int
+    gain: float
+    """Mean log loss without it minus with it; positive is better."""
+    error: float
+    """Its standard error, rows clustered by user."""
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What a constraint costs: mean log loss with it minus without, and the standard error."""
+
+    log_loss: float
+    error: float
+
+
+class PeriodCheck(msgspec.Struct, frozen=True):
+    """One walk-forward validation period, ISO 8601 in UTC, its end excluded."""
+
+    start: str
+    end: str
+    fitted_until: str
+    rows: int
+    base_rate: float
+    predicted: float
+    log_loss: float
+
+
+def check(label: np.ndarray, probability: np.ndarray, seed: int = 0) -> Check:
+    """Calibration of `probability` (n,) for `label` (n,), n > 0."""
+    return Check(
+        rows=len(label),
+        base_rate=_shown(float(label.mean())),
+        predicted=_shown(float(probability.mean())),
+        ece=_shown(calibration_error(label, probability)),
+        floor=_shown(calibration_floor(probability, seed)),
+    )
+
+
 def figures(label: np.ndarray, probability: np.ndarray) -> Figures:
     """Figures of `probability` (n,) for `label` (n,) of 0 and 1, n > 0."""
     base_rate = float(label.mean())
@@ -71,6 +124,22 @@ def calibration_error(
     parts = [part for part in np.array_split(order, bins) if len(part)]
     distance = [abs(probability[part].mean() - label[part].mean()) * len(part) for part in parts]
     return float(sum(distance) / len(label))
+
+
+def calibration_floor(
+    probability: np.ndarray, seed: int, bins: int = CALIBRATION_BINS, draws: int = 100
+) -> float:
+    """Calibration error of a perfect model with these predictions: what chance alone leaves.
+
+    Mean over labels drawn from the probabilities themselves; an error near it is no error.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.sort(probability)
+    parts = [part for part in np.array_split(np.arange(len(order)), bins) if len(part)]
+    starts = np.array([part[0] for part in parts])
+    surplus = (rng.random((draws, len(order))) < order) - order
+    distance = np.abs(np.add.reduceat(surplus, starts, axis=1)).sum(axis=1)
+    return float(distance.mean() / len(order))
 
 
 def top_decile_lift(label: np.ndarray, probability: np.ndarray) -> float:

@@ -38,6 +38,7 @@ class Feature:
     kind: Kind
     direction: int
     """+1: more means more risk; -1: less; 0: not known beforehand."""
+    definition: str
     why: str
 
 
@@ -50,96 +51,166 @@ _MONEY: Final = 2.0**63 / 100
 _DAY_EVENTS: Final = (2**16 - 1) * 28.0
 
 
-def _frozen(name: str, unit: str, low: float, high: float, why: str) -> Feature:
-    return Feature(name, unit, low, high, "frozen", 0, why)
+def _frozen(
+    name: str, unit: str, within: tuple[float, float], definition: str, why: str
+) -> Feature:
+    return Feature(name, unit, *within, "frozen", 0, definition, why)
 
 
-def _fading(name: str, unit: str, high: float, why: str) -> Feature:
-    return Feature(name, unit, 0.0, high, "fading", -1, why)
+def _fading(name: str, unit: str, high: float, definition: str, why: str) -> Feature:
+    return Feature(name, unit, 0.0, high, "fading", -1, definition, why)
 
 
-def _recency(name: str, unit: str, high: float, why: str) -> Feature:
-    return Feature(name, unit, 0.0, high, "recency", +1, why)
+def _recency(name: str, unit: str, high: float, definition: str, why: str) -> Feature:
+    return Feature(name, unit, 0.0, high, "recency", +1, definition, why)
 
 
 _PAGES = _frozen(
-    "pages_visited", "pages", 0, _TOTAL, "Who has seen much of the product knows what they leave."
-)
+    "pages_visited", "pages", (0, _TOTAL),
+    "Pages since sign-up, counted or stated by a snapshot.",
+    "Who has seen much of the product knows what they leave.",
+)  # fmt: skip
 _TIME_SPENT = _frozen(
-    "time_spent", "minutes", 0, _MINUTES, "Time given to the product is the plainest commitment."
-)
+    "time_spent", "minutes", (0, _MINUTES),
+    "Minutes since sign-up, counted or stated by a snapshot.",
+    "Time given to the product is the plainest commitment.",
+)  # fmt: skip
 _LOGGED_IN = _frozen(
-    "is_logged_in",
-    "yes or no",
-    0,
-    1,
+    "is_logged_in", "yes or no", (0, 1),
+    "The last statement about the login, by an event of any type.",
     "An open login is a door left open.",
-)
+)  # fmt: skip
 
 FEATURES: Final[tuple[Feature, ...]] = (
     _recency(
-        "silent_days", "days", _ERA, "The longer nothing is heard, the likelier they are gone."
+        "silent_days", "days", _ERA,
+        "Time since the user was last seen.",
+        "The longer nothing is heard, the likelier they are gone.",
     ),
     _recency(
         "silence_vs_usual", "usual gaps", 3e6,
+        "Time since the user was last seen, divided by their usual gap.",
         "A week of silence means little from a monthly visitor and much from a daily one.",
     ),
     *(
         _fading(
             f"recent_days_{half_life}d", "active days", 65_536.0,
-            f"Active days, each counting half as much every {half_life} days: the habit of late.",
+            f"Active days, each counting half as much every {half_life} days.",
+            f"The habit as {half_life} days remember it.",
         )
         for half_life in HALF_LIVES
     ),
     *(
         _fading(
             f"recent_events_{half_life}d", "events", 65_536.0,
-            f"Events, each counting half as much every {half_life} days: how much goes on of late.",
+            f"Activity events, each counting half as much every {half_life} days.",
+            f"How much goes on, as {half_life} days remember it.",
         )
         for half_life in HALF_LIVES[1::2]
     ),
-    _fading("active_days_7d", "days", 7, "Days of this week with a visit."),
-    _fading("active_days_28d", "days", 28, "Days of the last four weeks with a visit."),
-    _fading("sessions_28d", "sessions", 255 * 28, "Visits of the last four weeks."),
-    _fading("pages_28d", "pages", _DAY_EVENTS, "Pages of the last four weeks."),
-    _fading("minutes_28d", "minutes", _DAY_EVENTS / 60, "Time spent in the last four weeks."),
+    _fading(
+        "active_days_7d", "days", 7,
+        "UTC days with activity among today and the 6 before.",
+        "Whether there was a visit this week is what people look at first.",
+    ),
+    _fading(
+        "active_days_28d", "days", 28,
+        "UTC days with activity among today and the 27 before.",
+        "Four whole weeks: weekdays weigh the same in any of them.",
+    ),
+    _fading(
+        "sessions_28d", "sessions", 255 * 28,
+        "Sessions begun today and on the 27 days before; half an hour without activity ends one.",
+        "Several visits a day are a stronger habit than one.",
+    ),
+    _fading(
+        "pages_28d", "pages", _DAY_EVENTS,
+        "Pages of today and the 27 days before.",
+        "How much was looked at lately.",
+    ),
+    _fading(
+        "minutes_28d", "minutes", _DAY_EVENTS / 60,
+        "Minutes of today and the 27 days before.",
+        "How much time was given lately.",
+    ),
     _PAGES,
     _TIME_SPENT,
-    _frozen("sessions", "sessions", 0, _COUNT, "How often they came in all: habit needs repeats."),
-    _frozen("active_days", "days", 0, _COUNT, "On how many days they came in all."),
+    _frozen(
+        "sessions", "sessions", (0, _COUNT),
+        "Sessions in all.",
+        "Habit needs repeats.",
+    ),
+    _frozen(
+        "active_days", "days", (0, _COUNT),
+        "UTC days with activity in all.",
+        "A habit is made of days; a busy day is not a habit.",
+    ),
     _LOGGED_IN,
-    _frozen("purchases", "purchases", 0, 2**16 - 1, "Who buys has decided for the product before."),
-    _frozen("value", "money", -_MONEY, _MONEY, "Money spent net of returns."),
     _frozen(
-        "is_cancelled", "yes or no", 0, 1, "A cancellation without a visit since is a farewell."
+        "purchases", "purchases", (0, 2**16 - 1),
+        "Events of type `purchase`.",
+        "Who buys has decided for the product before.",
     ),
     _frozen(
-        "tenure_days", "days", 0, _LIFETIME,
-        "From sign-up to the last visit: most users who go, go early.",
+        "value", "money", (-_MONEY, _MONEY),
+        "Sum of `value` over all events, returns taken off.",
+        "Money spent is a commitment, money returned is not.",
     ),
     _frozen(
-        "active_day_share", "share", 0, 1,
-        "Active days per day between first and last visit: how regular the visits were.",
+        "is_cancelled", "yes or no", (0, 1),
+        "`subscription_cancelled`, with no activity since.",
+        "A cancellation without a visit since is a farewell.",
     ),
     _frozen(
-        "events_per_active_day", "events", 0, _COUNT, "How much they do on a day when they come."
-    ),
-    _frozen("pages_per_session", "pages", 0, _COUNT, "How far a visit goes."),
-    _frozen("minutes_per_session", "minutes", 0, _COUNT / 60, "How long a visit lasts."),
-    _frozen(
-        "usual_gap_days", "days", 0, _ERA,
-        "The typical pause between visits (geometric mean): the measure of silence.",
+        "tenure_days", "days", (0, _LIFETIME),
+        "From sign-up (or the first visit, if that was earlier or is all there is) to the last.",
+        "Most users who go, go early.",
     ),
     _frozen(
-        "gap_spread", "octaves", 0, 32,
-        "How irregular the pauses are (deviation of their logarithm): who skips, comes back late.",
+        "active_day_share", "share", (0, 1),
+        "Active days per day from the first visit to the last, both included.",
+        "How regular the visits were.",
     ),
     _frozen(
-        "last_gap_vs_usual", "octaves", -32, 32,
-        "Whether the last pause was longer than usual, in doublings: visits drift apart first.",
+        "events_per_active_day", "events", (0, _COUNT),
+        "Activity events per active day.",
+        "How much they do on a day when they come.",
     ),
-    _frozen("last_hour", "hour of day, UTC", 0, 24, "Working hours or leisure: when they come."),
-    _frozen("last_weekday", "days since Monday", 0, 6, "Weekday visitors pause at weekends."),
+    _frozen(
+        "pages_per_session", "pages", (0, _COUNT),
+        "Pages counted, per session.",
+        "How far a visit goes.",
+    ),
+    _frozen(
+        "minutes_per_session", "minutes", (0, _COUNT / 60),
+        "Minutes counted, per session.",
+        "How long a visit lasts.",
+    ),
+    _frozen(
+        "usual_gap_days", "days", (0, _ERA),
+        "Geometric mean of the pauses between sessions; unknown with fewer than two.",
+        "The measure of silence: one long holiday does not move it.",
+    ),
+    _frozen(
+        "gap_spread", "octaves", (0, 32),
+        "Standard deviation of the logarithm (base 2) of the pauses between sessions.",
+        "Who is irregular and skips, comes back late.",
+    ),
+    _frozen(
+        "last_gap_vs_usual", "octaves", (-32, 32),
+        "The last pause between sessions against the usual one, in doublings.",
+        "Visits drift apart before they end.",
+    ),
+    _frozen(
+        "last_hour", "hour of day, UTC", (0, 24),
+        "Time of day of the last visit.",
+        "Working hours or leisure: when they come.",
+    ),
+    _frozen(
+        "last_weekday", "days since Monday", (0, 6),
+        "UTC weekday of the last visit.",
+        "Weekday visitors pause at weekends.",
+    ),
 )  # fmt: skip
 """The full feature view, in the order of its columns."""
 
@@ -147,10 +218,12 @@ PREDICT_INPUTS: Final[tuple[Feature, ...]] = (
     _PAGES,
     _TIME_SPENT,
     _recency(
-        "days_since_signup", "days", _LIFETIME, "Most users who go, go early; the rest have stayed."
+        "days_since_signup", "days", _LIFETIME,
+        "Time since sign-up, or since the first visit if that was earlier or is all there is.",
+        "Most users who go, go early; the rest have stayed.",
     ),
     _LOGGED_IN,
-)
+)  # fmt: skip
 """What `POST /predict` takes."""
 
 

@@ -1,43 +1,58 @@
-"""Where training ends and validation begins: later in time, a horizon apart."""
+"""Walk-forward in time: fit on the past, wait a horizon, judge what comes next, move on.
+
+One later period would do for a steady business. Several show whether a choice holds from one
+season to the next, and their pooled predictions are what candidates and calibrations are chosen
+on.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-VALIDATION_SHARE: Final = 0.25
-"""Part of the usable time (without the embargo) that the later validation period takes."""
+PERIODS: Final = 4
+VALIDATION_SHARE: Final = 0.5
+"""Part of the usable time (without the embargo) that the validation periods take together."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows as of `train_until` or before train; rows as of `validate_from` or later validate.
+    """Rows as of `train_until` or before train; rows in [validate_from, validate_until) validate.
 
-    Both are epoch ms. They are one horizon apart (the embargo): a training row's label looks that
-    far ahead, and must not look into the validation period.
+    All are epoch ms. An embargo lies between training and validation: a training row's label
+    looks a horizon ahead, and must not look into the validation period.
     """
 
     train_until: int
     validate_from: int
+    validate_until: int
 
     def train(self, as_of: np.ndarray) -> np.ndarray:
         """(n,) bool: rows whose label was known before validation begins."""
         return np.asarray(as_of <= self.train_until)
 
     def validation(self, as_of: np.ndarray) -> np.ndarray:
-        """(n,) bool: rows of the later period."""
-        return np.asarray(as_of >= self.validate_from)
+        """(n,) bool: rows of the validation period."""
+        return np.asarray((as_of >= self.validate_from) & (as_of < self.validate_until))
 
 
-def later_period(first: int, last: int, horizon_ms: int) -> Split:
-    """Split rows drawn from [first, last] (epoch ms) with an embargo of `horizon_ms`.
+def walk_forward(
+    first: int, last: int, embargo_ms: int, periods: int = PERIODS
+) -> tuple[Split, ...]:
+    """Splits of rows drawn from [first, last] (epoch ms), the earliest validation first.
 
-    Raises ValueError when the embargo leaves nothing.
+    The validation periods follow each other without a gap up to `last`, which belongs to the
+    final one. Raises ValueError when the embargo leaves nothing.
     """
-    usable = last - first - horizon_ms
-    if usable <= 0:
-        raise ValueError("the rows span no more than one horizon")
-    validate_from = last - round(usable * VALIDATION_SHARE)
-    return Split(validate_from - horizon_ms, validate_from)
+    usable = last - first - embargo_ms
+    if usable < 2 * periods:
+        raise ValueError("the rows span no more than one embargo")
+    bounds = (
+        last
+        + 1
+        - np.rint(usable * VALIDATION_SHARE * np.linspace(1, 0, periods + 1)).astype(np.int64)
+    )
+    return tuple(Split(start - embargo_ms, start, end) for start, end in pairwise(bounds.tolist()))

@@ -1,9 +1,9 @@
-"""From a log to a model: draw rows, compare candidates on later time, refit the chosen one."""
+"""From a log to a model: draw rows, compare candidates walk-forward, refit the chosen one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,22 +12,33 @@ import numpy as np
 
 from contracts.activity import FoldRules
 from contracts.errors import Misconfigured
-from contracts.scores import DECIMALS
 from contracts.times import DAY_MS, from_ms
 from model.artefact import (
-    Comparison,
     Manifest,
     Model,
     Period,
     save,
     spread_levels,
 )
-from model.candidates import CANDIDATES, Candidate, Classifier, fitted
-from model.dataset import SESSION_END, STRATA, Moments, Rows, Window, draw_moments, replay
-from model.evaluation import Figures, by_stratum, figures, row_losses, simplest_good_enough
+from model.calibration import apply
+from model.candidates import Classifier, fitted
+from model.comparison import FULL, Contest, base_rates, compare, fitted_to_inputs
+from model.dataset import (
+    SESSION_END,
+    STRATA,
+    Moments,
+    Window,
+    draw_moments,
+    draw_probes,
+    replay,
+)
 from model.event_log import EventLog
+from model.evidence import Evidence, gather
 from model.features import FEATURES, PREDICT_INPUTS
-from model.split import Split, later_period
+from model.labels import outcome_of, telltale_types
+from model.report import report
+from model.split import Split, walk_forward
+from model.volume import Volume, volume
 
 LEVEL_QUANTILES: Final = (
     0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99,
@@ -37,8 +48,12 @@ LEVEL_QUANTILES: Final = (
 GRID_POINTS: Final = 48
 SHORTEST_GRID_DAYS: Final = 60
 METRICS_FILE: Final = "metrics.json"
+REPORT_FILE: Final = "report.html"
 
 Say = Callable[[str], None]
+
+PROBES_EACH: Final = 3_000
+TWO_YEARS_DAYS: Final = 730
 
 
 @dataclass(frozen=True)
@@ -48,12 +63,21 @@ class TrainingSettings:
     horizon_days: who does nothing for this long has churned.
     active_days: a user counts as active for this long after their last activity.
     rows: at most so many training rows, in equal parts per stratum.
+    label_delay_days: what happened is known only so long after it did.
+    churn_types: events that mean churn; without any, silence for the horizon does.
     """
 
     horizon_days: int
     active_days: int
     rows: int = 60_000
     seed: int = 0
+    label_delay_days: int = 0
+    churn_types: tuple[str, ...] = ()
+
+    @property
+    def embargo_days(self) -> int:
+        """From a moment to the day on which its label is known."""
+        return self.horizon_days + self.label_delay_days
 
     @property
     def silence_days(self) -> int:
@@ -68,12 +92,16 @@ class Trained:
     manifest: Manifest
     full: Classifier
     inputs: Classifier
+    contest: Contest
+    evidence: Evidence
 
     def save(self, folder: Path) -> Model:
-        """Write model, manifest and metrics.json to `folder`."""
+        """Write model, manifest, metrics.json and report.html to `folder`."""
         model = save(folder, self.manifest, full=self.full, inputs=self.inputs)
         content = msgspec.json.format(msgspec.json.encode(metrics(model.manifest)))
         (folder / METRICS_FILE).write_bytes(content + b"\n")
+        page = report(model.manifest, self.contest.found, self.contest.stratum, self.evidence)
+        (folder / REPORT_FILE).write_text(page, encoding="utf-8")
         return model
 
 
@@ -83,70 +111,107 @@ def train(
     rules: FoldRules,
     *,
     origin: str,
+    labels: Moments | None = None,
     say: Say = lambda _line: None,
 ) -> Trained:
     """Learn churn from a log; same log and settings, same model to the byte.
 
     origin: what scores will say the model learned from.
+    labels: moments with outcomes somebody else decided on; without them both come from the log.
     say: gets one line per step, for a person who waits.
-    Raises Misconfigured when the log is too short, or shows only one outcome.
+    Raises Misconfigured when the log is too short, shows only one outcome, or has an event type
+    that knows it.
     """
     window = usable_window(log, settings)
-    moments = draw_moments(log, window, settings.rows, settings.seed)
-    split = later_period(window.first, window.last, window.horizon)
-    _require_both_outcomes(moments, split)
+    busy = volume(log)
+    _require_no_telltale(log, window, settings)
+    outcome = outcome_of(log, window.horizon, busy, settings.churn_types)
+    if labels is None:
+        moments = draw_moments(log, window, settings.rows, settings.seed, outcome)
+    else:
+        moments = labels
+        window = _window_of(labels, window, settings)
+    splits = _splits(window, settings)
+    _require_both_outcomes(moments, splits)
+    probed = replace(window, first=splits[0].validate_from)
+    probes = draw_probes(log, probed, PROBES_EACH, settings.seed, outcome)
     say(f"replaying the log to {len(moments):,} moments")
     rows = replay(log, moments, rules, _every_tenth(say))
-    contest = compare(rows, split, settings.seed, say)
+    probe_rows = replay(log, probes if labels is None else labels, rules)
+    contest = compare(
+        rows, probe_rows, splits, newcomer_ms=window.active, seed=settings.seed, say=say
+    )
 
     say(f"refitting {contest.chosen.title} to all {len(moments):,} rows")
-    full = fitted(contest.chosen, _FULL, settings.seed, rows.features, moments.label)
+    full = apply(
+        fitted(contest.chosen, FULL, settings.seed, rows.features, moments.label),
+        contest.calibration,
+    )
     inputs = fitted_to_inputs(rows, np.ones(len(moments), bool), settings.seed)
+    ladder = np.quantile(contest.found.probability, LEVEL_QUANTILES).tolist()
     manifest = Manifest(
         origin=origin,
         candidate=contest.chosen.name,
-        chosen_because=_why(contest),
+        chosen_because=contest.chosen_because,
         features=tuple(feature.name for feature in FEATURES),
         predict_inputs=tuple(feature.name for feature in PREDICT_INPUTS),
         horizon_days=settings.horizon_days,
         active_days=settings.active_days,
-        levels=contest.levels,
+        levels=spread_levels(ladder),
         grid_hours=silence_grid(settings.silence_days),
         fold_rules=rules.digest,
         seed=settings.seed,
         log=log_period(log),
         training=_period(window.first, window.last),
-        fitted_until=_moment(split.train_until),
-        validated_from=_moment(split.validate_from),
+        fitted_until=_moment(splits[0].train_until),
+        validated_from=_moment(splits[0].validate_from),
+        churn=_meaning(settings, labels),
         rows=_row_counts(moments),
         rows_sha256=rows.digest,
         candidates=contest.comparisons,
         predict=contest.predict,
+        calibration=contest.calibration.name,
+        calibration_trials=contest.trials,
+        silence=contest.silence if labels is None else {},
+        unseen_users=contest.unseen_users,
+        periods=contest.periods,
+        law_of_silence=contest.law_of_silence,
+        base_rates=base_rates(moments),
+        notes=_notes(log, busy, settings),
     )
-    return Trained(manifest, full, inputs)
+    evidence = gather(
+        log, rules, rows, splits[-1], full, grid_hours=manifest.grid_hours, seed=settings.seed
+    )
+    return Trained(manifest, full, inputs, contest, evidence)
 
 
 def usable_window(log: EventLog, settings: TrainingSettings) -> Window:
     """The moments rows may come from: a full activity window after the start of the log, a full
     horizon before its end.
 
+    The log ends where its usual volume does (`model.volume`).
     Raises Misconfigured unless the log spans active_days + 3 horizons: one to train on, one
-    between training and validation, one to see how validation ended.
+    between training and validation, one to see how validation ended; a delay of labels lengthens
+    each.
     """
-    needed = settings.active_days + 3 * settings.horizon_days
+    needed = settings.active_days + 3 * settings.embargo_days
     if not log.active.any():
         raise Misconfigured("the log has no activity: nothing to learn from")
-    start, end = _ends(log)
+    start, end = log_ends(log)[0], volume(log).end
     days = (end - start) / DAY_MS
     if days < needed:
+        delay = (
+            f" of {settings.embargo_days} days, delay included" if settings.label_delay_days else ""
+        )
         raise Misconfigured(
             f"too little history: {days:.1f} days ({_day(start)} to {_day(end)}), but "
             f"--active-days {settings.active_days} and --horizon-days {settings.horizon_days} "
-            f"need {needed} (active days + 3 horizons): give more history or a shorter horizon"
+            f"need {needed} (active days + 3 horizons{delay}): give more history or a shorter "
+            "horizon"
         )
     return Window(
         first=start + settings.active_days * DAY_MS,
-        last=end - settings.horizon_days * DAY_MS,
+        last=end - settings.embargo_days * DAY_MS,
         active=settings.active_days * DAY_MS,
         silence=settings.silence_days * DAY_MS,
         horizon=settings.horizon_days * DAY_MS,
@@ -167,7 +232,9 @@ def metrics(manifest: Manifest) -> dict[str, Any]:
     """The figures of a manifest, for metrics.json: terse, ordered, without digests of files."""
     kept = (
         "version", "origin", "candidate", "chosen_because", "horizon_days", "active_days",
-        "log", "training", "fitted_until", "validated_from", "rows", "candidates", "predict",
+        "churn", "log", "training", "fitted_until", "validated_from", "rows", "candidates",
+        "predict", "calibration", "calibration_trials", "silence", "unseen_users", "periods",
+        "law_of_silence", "base_rates", "notes",
     )  # fmt: skip
     content: dict[str, Any] = msgspec.to_builtins(manifest)
     return {name: content[name] for name in kept}
@@ -175,91 +242,44 @@ def metrics(manifest: Manifest) -> dict[str, Any]:
 
 def log_period(log: EventLog) -> Period:
     """First to last activity of the log."""
-    return _period(*_ends(log))
+    return _period(*log_ends(log))
 
 
-@dataclass(frozen=True)
-class Contest:
-    """How the candidates did on the later period."""
-
-    chosen: Candidate
-    comparisons: dict[str, Comparison]
-    levels: tuple[float, ...]
-    predict: Figures
-
-
-def compare(rows: Rows, split: Split, seed: int, say: Say) -> Contest:
-    """Fit every candidate to the earlier rows and judge it by log loss on the later ones."""
-    moments = rows.moments
-    before, later = split.train(moments.as_of), split.validation(moments.as_of)
-    label, stratum = moments.label[later], moments.stratum[later]
-    found = {}
-    for candidate in CANDIDATES:
-        say(f"fitting {candidate.title} to {before.sum():,} rows")
-        estimator = fitted(candidate, _FULL, seed, rows.features[before], moments.label[before])
-        found[candidate.name] = _probability(estimator, rows.features[later])
-
-    losses = {name: row_losses(label, probability) for name, probability in found.items()}
-    chosen, behind = simplest_good_enough(losses, moments.user[later])
-    comparisons = {
-        candidate.name: Comparison(
-            title=candidate.title,
-            overall=figures(label, found[candidate.name]),
-            strata=by_stratum(label, found[candidate.name], stratum, STRATA),
-            behind_best=behind[candidate.name][0],
-            behind_best_error=behind[candidate.name][1],
+def _window_of(labels: Moments, window: Window, settings: TrainingSettings) -> Window:
+    """The stretch that given labels cover; refused unless two embargoes fit into it."""
+    if not len(labels):
+        raise Misconfigured("no label belongs to a user the log knows at that time")
+    first, last = int(labels.as_of.min()), int(labels.as_of.max())
+    if last - first <= settings.embargo_days * DAY_MS:
+        raise Misconfigured(
+            f"the labels span {(last - first) / DAY_MS:.1f} days, but later ones are held back "
+            f"{settings.embargo_days} days apart: give labels over a longer time"
         )
-        for candidate in CANDIDATES
-    }
-    present = stratum == SESSION_END
-    four = fitted_to_inputs(rows, before, seed)
-    return Contest(
-        chosen=next(candidate for candidate in CANDIDATES if candidate.name == chosen),
-        comparisons=comparisons,
-        levels=spread_levels(np.quantile(found[chosen], LEVEL_QUANTILES).tolist()),
-        predict=figures(label[present], _probability(four, rows.inputs[later][present])),
-    )
+    return replace(window, first=first, last=last)
 
 
-def fitted_to_inputs(rows: Rows, part: np.ndarray, seed: int) -> Classifier:
-    """The four-input estimator; part (n,) bool says which rows may be used.
-
-    Callers of /predict ask about somebody who is there, so it learns from session ends alone.
-    """
-    used = part & (rows.moments.stratum == SESSION_END)
-    return fitted(CANDIDATES[0], _FOUR, seed, rows.inputs[used], rows.moments.label[used])
+def _splits(window: Window, settings: TrainingSettings) -> tuple[Split, ...]:
+    return walk_forward(window.first, window.last, settings.embargo_days * DAY_MS)
 
 
-_FULL: Final = tuple(feature.direction for feature in FEATURES)
-_MORE_USE: Final = ("pages_visited", "time_spent")
-_FOUR: Final = tuple(-1 if feature.name in _MORE_USE else 0 for feature in PREDICT_INPUTS)
-"""More use never raises the risk. Time since sign-up is free: nobody is silent in a request."""
+def _require_no_telltale(log: EventLog, window: Window, settings: TrainingSettings) -> None:
+    found = telltale_types(log, window.horizon, settings.churn_types)
+    if found:
+        raise Misconfigured(
+            f"{', '.join(found)}: occurs only once a user has churned, so a model would learn "
+            "the answer from it; take these events out of the log"
+        )
 
 
-def _probability(estimator: Classifier, inputs: np.ndarray) -> np.ndarray:
-    return np.asarray(np.round(estimator.predict_proba(inputs)[:, 1], DECIMALS))
-
-
-def _why(contest: Contest) -> str:
-    comparisons = contest.comparisons
-    best = min(comparisons, key=lambda name: comparisons[name].behind_best)
-    if contest.chosen.name == best:
-        return "lowest log loss on the later validation period"
-    behind = comparisons[contest.chosen.name]
-    return (
-        f"the simplest candidate within one standard error of the lowest log loss: behind {best} "
-        f"by {behind.behind_best:.6f}, standard error {behind.behind_best_error:.6f}"
-    )
-
-
-def _require_both_outcomes(moments: Moments, split: Split) -> None:
+def _require_both_outcomes(moments: Moments, splits: tuple[Split, ...]) -> None:
     parts = {
-        "training": split.train(moments.as_of),
-        "validation": split.validation(moments.as_of),
+        "training": splits[0].train(moments.as_of),
+        "validation": moments.as_of >= splits[0].validate_from,
     }
-    for stratum in (None, SESSION_END):
+    ends = moments.stratum == SESSION_END
+    for stratum in (None, SESSION_END) if ends.any() else (None,):
         for name, part in parts.items():
-            within = part if stratum is None else part & (moments.stratum == stratum)
+            within = part if stratum is None else part & ends
             where = f"the {name} part of the log"
             if stratum is not None:
                 where += f" ({STRATA[stratum].replace('_', ' ')}s)"
@@ -267,11 +287,42 @@ def _require_both_outcomes(moments: Moments, split: Split) -> None:
             if not len(label):
                 raise Misconfigured(f"{where} gives no rows: give more history or more users")
             if label.min() == label.max():
-                outcome = "churns" if label[0] else "stays"
+                what = "churns" if label[0] else "stays"
                 raise Misconfigured(
-                    f"in {where} every user {outcome}: there is nothing to tell apart; "
+                    f"in {where} every user {what}: there is nothing to tell apart; "
                     "choose another --horizon-days or give more history"
                 )
+
+
+def _meaning(settings: TrainingSettings, labels: Moments | None) -> str:
+    if labels is not None:
+        return "as the given labels say"
+    if settings.churn_types:
+        return f"{' or '.join(settings.churn_types)} within the horizon"
+    return "no activity within the horizon"
+
+
+def _notes(log: EventLog, busy: Volume, settings: TrainingSettings) -> tuple[str, ...]:
+    notes = []
+    start, end = log_ends(log)
+    if busy.end < end:
+        notes.append(
+            f"the log thins out: taken to end on {_day(busy.end)}, not {_day(end)}; later labels "
+            "would be too dark"
+        )
+    if len(busy.outages):
+        days = ", ".join(_day(int(day) * DAY_MS) for day in busy.outages[:5])
+        more = f" and {len(busy.outages) - 5} more" if len(busy.outages) > 5 else ""
+        notes.append(
+            f"{len(busy.outages)} days look like outages or holidays ({days}{more}); labels they "
+            "cover more than a tenth of are left out"
+        )
+    if end - start < TWO_YEARS_DAYS * DAY_MS:
+        notes.append(
+            "season not identified: the log spans under two years, so a season cannot be told "
+            "from a drift; see the base rate by month"
+        )
+    return tuple(notes)
 
 
 def _row_counts(moments: Moments) -> dict[str, int]:
@@ -293,7 +344,8 @@ def _every_tenth(say: Say) -> Callable[[int, int], None]:
     return tell
 
 
-def _ends(log: EventLog) -> tuple[int, int]:
+def log_ends(log: EventLog) -> tuple[int, int]:
+    """Epoch ms of the first and the last activity of a log that has any."""
     seen = log.rows["occurred_at"][log.active]
     return int(seen.min()), int(seen.max())
 

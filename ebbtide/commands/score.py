@@ -25,7 +25,9 @@ from model.dataset import facts_at
 from model.event_log import EventLog, load_event_log
 from runtime.settings import ServiceSettings
 
-COLUMNS: Final = ("user_id", "prediction", "confidence", "churn_probability")
+COLUMNS: Final = (
+    "user_id", "prediction", "confidence", "churn_probability", "model_version", "origin",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Scores:
     prediction: list[str]
     confidence: np.ndarray
     churn_probability: np.ndarray
+    model_version: list[str]
+    origin: list[str]
 
     def __len__(self) -> int:
         return len(self.user_id)
@@ -96,6 +100,8 @@ def score_log(log: EventLog, as_of: int, model: Model, rules: FoldRules) -> Scor
         prediction=np.where(predicted, "1", "0").tolist(),
         confidence=np.round(np.where(predicted, churn, 1.0 - churn), DECIMALS),
         churn_probability=churn,
+        model_version=[model.version] * len(user),
+        origin=[model.origin] * len(user),
     )
 
 
@@ -129,6 +135,8 @@ def _write_csv(scores: Scores, path: Path) -> None:
                 scores.prediction,
                 scores.confidence.tolist(),
                 scores.churn_probability.tolist(),
+                scores.model_version,
+                scores.origin,
                 strict=True,
             )
         )

@@ -11,14 +11,19 @@ from typing import Final
 
 import numpy as np
 
+from contracts.errors import Misconfigured
+from contracts.times import DAY_MS
 from ebbtide.cli import COMMANDS
 from model.artefact import Manifest
 from model.evaluation import Figures
 from model.event_log import EventLog, load_event_log
 from model.features import PREDICT_INPUTS
-from model.training import TrainingSettings, log_period, train
+from model.horizon import PRESETS, Fit, fit_of, shortest_horizon
+from model.labels import read_labels
+from model.training import TrainingSettings, log_ends, log_period, train
 from runtime.settings import ServiceSettings
 
+AUTO: Final = "auto"
 LONGEST_HORIZON_DAYS: Final = 365
 LONGEST_ACTIVE_DAYS: Final = 730
 FEWEST_ROWS: Final = 300
@@ -31,21 +36,39 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "train",
         help=COMMANDS["train"],
-        description="Learn a model from recorded activity: compare candidates on the later part "
-        "of the log, refit the chosen one to all of it, and write model.pkl, manifest.json and "
-        "metrics.json.",
+        description="Learn a model from recorded activity: compare candidates walk-forward on the "
+        "later half of the log, refit the chosen one to all of it, and write model.pkl, "
+        "manifest.json, metrics.json and report.html.",
     )
     parser.add_argument(
         "--events", nargs="+", type=Path, required=True, metavar="FILE",
         help="event logs: .csv, .jsonl or .parquet in the shape of activity events",
     )  # fmt: skip
     parser.add_argument(
-        "--horizon-days", type=_between(1, LONGEST_HORIZON_DAYS), required=True, metavar="H",
-        help="who does nothing for this many days has churned",
+        "--preset", choices=sorted(PRESETS),
+        help="horizon and active days that suit a kind of business: "
+        + ", ".join(f"{k} {v.horizon_days}/{v.active_days}" for k, v in sorted(PRESETS.items())),
     )  # fmt: skip
     parser.add_argument(
-        "--active-days", type=_between(1, LONGEST_ACTIVE_DAYS), required=True, metavar="A",
+        "--horizon-days", type=_horizon, metavar="H",
+        help="who does nothing for this many days has churned; `auto`: the shortest silence "
+        "after which few ever return",
+    )  # fmt: skip
+    parser.add_argument(
+        "--active-days", type=_between(1, LONGEST_ACTIVE_DAYS), metavar="A",
         help="a user counts as active for this many days after their last activity",
+    )  # fmt: skip
+    parser.add_argument(
+        "--churn-events", nargs="+", default=[], metavar="TYPE",
+        help="an event of these types within the horizon is churn, rather than silence",
+    )  # fmt: skip
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE",
+        help="outcomes you know: .csv or .parquet with user_id, as_of and churned (0 or 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label-delay-days", type=_between(0, LONGEST_HORIZON_DAYS), default=0, metavar="D",
+        help="outcomes are known only so long after the horizon (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where it goes")
     parser.add_argument(
@@ -68,9 +91,17 @@ def run(args: argparse.Namespace) -> int:
     say(f"reading {', '.join(str(path) for path in args.events)}")
     log = load_event_log(args.events, rules, progress=reading())
     say(f"{len(log):,} events of {len(log.user_ids):,} users")
-    settings = TrainingSettings(args.horizon_days, args.active_days, args.rows, args.seed)
-    trained = train(log, settings, rules, origin=origin(args.events, log), say=say)
+    settings = settings_of(args, log)
+    labels = None
+    if args.labels is not None:
+        labels, unknown = read_labels(args.labels, log)
+        say(f"{len(labels):,} labels; {unknown:,} left out: the log does not know those users then")
+    elif not settings.churn_types:
+        _tell_of_horizon(fit_of(log, settings.horizon_days))
+    trained = train(log, settings, rules, origin=origin(args.events, log), labels=labels, say=say)
     model = trained.save(args.out)
+    for line in model.manifest.notes:
+        say(f"note: {line}")
     for name in unstated_inputs(log):
         say(
             f"note: the log never states {name}, so /predict will not react to it "
@@ -79,6 +110,38 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.write(table(model.manifest))
     sys.stdout.write(f"model {model.version} written to {args.out}\n")
     return 0
+
+
+def settings_of(args: argparse.Namespace, log: EventLog) -> TrainingSettings:
+    """What to train, from the arguments and a preset; `auto` looks at the log.
+
+    Raises Misconfigured when the horizon or the activity window is not stated.
+    """
+    preset = PRESETS[args.preset] if args.preset else None
+    active = args.active_days or (preset.active_days if preset else None)
+    horizon = args.horizon_days or (preset.horizon_days if preset else None)
+    if horizon is None or active is None:
+        raise Misconfigured("state --horizon-days and --active-days, or a --preset")
+    if horizon == AUTO:
+        days = (log_ends(log)[1] - log_ends(log)[0]) // DAY_MS
+        longest = (days - active) // 3 - args.label_delay_days
+        horizon = shortest_horizon(log, min(LONGEST_HORIZON_DAYS, longest))
+        say(f"--horizon-days auto: {horizon}")
+    return TrainingSettings(
+        horizon, active, args.rows, args.seed, args.label_delay_days, tuple(args.churn_events)
+    )
+
+
+def _tell_of_horizon(fit: Fit) -> None:
+    if fit.returning is not None:
+        say(f"of users silent for {fit.horizon_days} days {fit.returning:.0%} came back later")
+    if fit.slow is not None:
+        say(f"{fit.slow:.0%} of users usually pause for more than half the horizon")
+    if fit.is_short:
+        say(
+            "warning: many of them are called churned while they merely pause; a longer "
+            "--horizon-days fits this log better"
+        )
 
 
 def origin(paths: list[Path], log: EventLog) -> str:
@@ -110,7 +173,7 @@ def table(manifest: Manifest) -> str:
     """The candidates on the validation period, one line each, and why one was chosen."""
     chosen = manifest.candidates[manifest.candidate]
     lines = [
-        f"validation from {manifest.validated_from} (fitted to rows up to "
+        f"walk-forward from {manifest.validated_from} (fitted to rows up to "
         f"{manifest.fitted_until}), horizon {manifest.horizon_days} days",
         f"{'':<32}" + "".join(f"{name:>10}" for name in COLUMNS) + f"{'churn':>10}{'rows':>10}",
     ]
@@ -119,8 +182,25 @@ def table(manifest: Manifest) -> str:
         lines.append(_line(f"{mark} {candidate.title}", candidate.overall))
     for stratum, found in chosen.strata.items():
         lines.append(_line(f"  * on {stratum.replace('_', ' ')} rows", found))
+    if manifest.unseen_users is not None:
+        lines.append(_line("  * on users unseen in training", manifest.unseen_users))
     lines.append(_line("  /predict, on session end rows", manifest.predict))
-    lines.append(f"* chosen: {manifest.chosen_because}")
+    lines.append(f"* chosen: {manifest.chosen_because}; calibration: {manifest.calibration}")
+    if manifest.law_of_silence is not None:
+        cost = manifest.law_of_silence
+        lines.append(
+            f"longer silence never lowers the risk; that costs {cost.log_loss:+.6f} log loss "
+            f"(standard error {cost.error:.6f})"
+        )
+    if manifest.silence:
+        lines.append(
+            f"{'calibration (chance alone)':<32}{'ECE':>10}{'floor':>10}{'churn':>10}{'rows':>10}"
+        )
+    for name, check in manifest.silence.items():
+        lines.append(
+            f"  {name:<30}{check.ece:>10.4f}{check.floor:>10.4f}{check.base_rate:>10.4f}"
+            f"{check.rows:>10,}"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -147,6 +227,10 @@ def say(line: str) -> None:
     """One line of progress, for a person who waits."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def _horizon(text: str) -> int | str:
+    return AUTO if text == AUTO else _between(1, LONGEST_HORIZON_DAYS)(text)
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

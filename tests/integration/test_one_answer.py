@@ -1,4 +1,4 @@
-"""One answer: the stream, the user's page and `ebbtide score` agree wherever they speak of the same."""
+"""One answer: stream, page and `ebbtide score` agree wherever they speak of the same moment."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import csv
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
+from aiokafka import AIOKafkaProducer
 from httpx2 import ASGITransport, AsyncClient
 
 from contracts.scores import ChurnScore, decode_score
@@ -39,168 +40,177 @@ from tests.integration.pipeline import (
 )
 from tests.servers import KafkaServer, RedisServer
 
-USERS = 24
+USERS = 10
+CROSSINGS = 6
 TOLERANCE = 1e-6
 
 
-@pytest.fixture(scope="module")
-def model(demo_model: Path) -> Model:
-    return load(demo_model)
-
-
 def history() -> list[dict[str, Any]]:
-    """Two weeks of users of several habits; the last events of all lie within an hour."""
+    """Two weeks of users of several habits, all of whom come on the last day."""
     random = np.random.default_rng(5)
     made: list[dict[str, Any]] = []
     for number in range(USERS):
-        days = sorted({0, *random.choice(14, 1 + number % 9, replace=False).tolist()})
-        moments = [NOON - day * DAY_MS - int(random.integers(0, HOUR_MS)) for day in days]
-        for k, at in enumerate(sorted(moments)):
-            kind = "snapshot" if (number + k) % 7 == 5 else "page_view"
+        days = sorted({0, *random.choice(14, 1 + number, replace=False).tolist()}, reverse=True)
+        for k, day in enumerate(days):
+            snapshot = k and day and (number + k) % 4 == 3
             event: dict[str, Any] = {
                 "user_id": f"user-{number}",
                 "event_id": f"{number}-{k}",
-                "type": kind if k else "signup",
-                "occurred_at": at,
-                "pages_visited": int(random.integers(1, 30)),
+                "type": "snapshot" if snapshot else "page_view" if k else "signup",
+                "occurred_at": NOON - day * DAY_MS - int(random.integers(0, HOUR_MS)),
+                "pages_visited": int(random.integers(1, 30)) * (10 if snapshot else 1),
                 "time_spent": float(random.integers(0, 600)) / 10,
             }
             if number % 3 == 0:
                 event["is_logged_in"] = bool(k % 2)
-            if number % 5 == 0 and kind != "snapshot":
+            if number % 5 == 0 and not snapshot:
                 event |= {"type": "purchase", "value": 19.9}
             made.append(event)
     return sorted(made, key=lambda event: event["occurred_at"])
 
 
+@dataclass
+class Answers:
+    """The three that are asked."""
+
+    kafka: KafkaServer
+    client: AIOKafkaProducer
+    http: AsyncClient
+    model: Model
+    model_dir: Path
+    folder: Path
+
+    async def latest(self) -> dict[str, ChurnScore]:
+        """The newest score of each user, as a consumer orders them."""
+        scores = [decode_score(r.value) for r in await whole_log(self.kafka, SCORES) if r.value]
+        scores.sort(key=lambda s: (s.position.log, s.position.offset, s.scored_at))
+        return {score.user_id: score for score in scores}
+
+    async def score_at(self, user_id: str, moment: int) -> ChurnScore:
+        """The user's newest score, once it is as of that moment."""
+        found: list[ChurnScore] = []
+
+        async def there() -> bool:
+            score = (await self.latest()).get(user_id)
+            found[:] = [score] if score and to_ms(score.scored_at) == moment else []
+            return bool(found)
+
+        await eventually(there)
+        return found[0]
+
+    async def page_of(self, score: ChurnScore) -> dict[str, Any]:
+        """The user's page, once it knows of the record the score knows of."""
+        pages: list[dict[str, Any]] = []
+
+        async def there() -> bool:
+            answer = await self.http.get(f"/users/{score.user_id}")
+            pages[:] = [answer.json()] if answer.status_code == 200 else []
+            told = pages and (pages[0]["position"], pages[0]["score"]["as_of"])
+            position = {name: getattr(score.position, name) for name in ("log", "offset")}
+            position["partition"] = score.position.partition
+            return told == (position, score.scored_at.isoformat().replace("+00:00", "Z"))
+
+        await eventually(there)
+        return pages[0]
+
+    def offline(self, events: list[dict[str, Any]], as_of: int) -> dict[str, dict[str, str]]:
+        """`ebbtide score` of the events in a file, as a person runs it: rows by user."""
+        log, out = self.folder / "log.jsonl", self.folder / "scores.csv"
+        log.write_text("".join(json.dumps(event) + "\n" for event in events))
+        words = ["--as-of", from_ms(as_of).isoformat(), "--model", str(self.model_dir)]
+        assert 0 == main(["score", "--events", str(log), *words, "--out", str(out)])
+        with out.open(newline="") as file:
+            return {row["user_id"]: row for row in csv.DictReader(file)}
+
+    async def agree(self, score: ChurnScore, events: list[dict[str, Any]]) -> None:
+        """All three say the same of the score's user, position and moment."""
+        page = await self.page_of(score)
+        rows = await asyncio.to_thread(self.offline, events, to_ms(score.scored_at))
+        row = rows[score.user_id]
+        probability = score.churn_probability
+        assert abs(probability - page["score"]["churn_probability"]) <= TOLERANCE
+        assert abs(probability - float(row["churn_probability"])) <= TOLERANCE
+        assert score.prediction == page["score"]["prediction"] == row["prediction"]
+        assert self.model.origin == score.origin == page["score"]["origin"] == row["origin"]
+        if score.reasons:
+            told = page["explanation"]["reasons"]
+            raising = [reason["text"] for reason in told if reason["contribution"] > 0]
+            assert raising[: len(score.reasons)] == [reason.text for reason in score.reasons]
+
+    async def tick(self, moment: int) -> None:
+        """Bring the log's time there, in every partition."""
+        for partition in range(PARTITIONS):
+            await self.client.send(
+                ACTIVITY, b"", key=CLOCK_KEY, partition=partition, timestamp_ms=moment,
+                headers=[(CLOCK_HEADER, b"")],
+            )  # fmt: skip
+        await self.client.flush()
+
+
 @asynccontextmanager
-async def gateway(
-    kafka: KafkaServer, redis: RedisServer, model: Model
-) -> AsyncIterator[AsyncClient]:
-    """A gateway on a stream clock, called in-process, on the real store."""
+async def answering(
+    kafka: KafkaServer, redis: RedisServer, model_dir: Path, folder: Path
+) -> AsyncIterator[Answers]:
+    """A scorer and a gateway on a stream clock, with a trained model."""
+    model = load(model_dir)
     settings = GatewaySettings(
         kafka_bootstrap_servers=kafka.bootstrap, redis_url=redis.url, partitions=PARTITIONS
     )
-    client = connect(settings.redis_url)
-    app = create_app(
-        model=model, log=KafkaLog(settings), reader=RedisUsers(client), clock="stream"
-    )
-    async with AsyncClient(transport=ASGITransport(app=app), base_url="http://gateway") as http:
-        yield http
-    await client.aclose()
+    store = connect(settings.redis_url)
+    app = create_app(model=model, log=KafkaLog(settings), reader=RedisUsers(store), clock="stream")
+    explain = Explainer(model).reasons
+    await create_topic(kafka)
+    try:
+        async with (
+            running(lambda stop: score_with(model, scorer_settings(kafka, redis), stop, explain)),
+            producer(kafka) as client,
+            AsyncClient(transport=ASGITransport(app=app), base_url="http://gateway") as http,
+        ):
+            yield Answers(kafka, client, http, model, model_dir, folder)
+    finally:
+        await store.aclose()
 
 
 async def test_stream_page_and_offline_score_agree(
-    clean_kafka: KafkaServer, clean_redis: RedisServer, model: Model, tmp_path: Path
+    clean_kafka: KafkaServer, clean_redis: RedisServer, demo_model: Path, tmp_path: Path
 ) -> None:
-    """For equal position and moment they give equal probabilities, of the active and the silent."""
-    settings = scorer_settings(clean_kafka, clean_redis)
+    """For equal position and moment they give equal probabilities: right after a visit, at the end
+    of the session, and at the crossings of a silence."""
     events = history()
-    last = {event["user_id"]: event["occurred_at"] for event in events}
-    await create_topic(clean_kafka)
-    explainer = Explainer(model)
-    compared = {"activity": 0, "silence": 0}
-    async with (
-        running(lambda stop: score_with(model, settings, stop, explainer.reasons)),
-        producer(clean_kafka) as client,
-        gateway(clean_kafka, clean_redis, model) as http,
-    ):
+    last_visit = {event["user_id"]: number for number, event in enumerate(events)}
+    async with answering(clean_kafka, clean_redis, demo_model, tmp_path) as answers:
+        for number, event in enumerate(events):
+            await send(answers.client, [event])
+            if last_visit[event["user_id"]] == number:
+                score = await answers.score_at(event["user_id"], event["occurred_at"])
+                assert "activity" == score.trigger
+                await answers.agree(score, events[: number + 1])
 
-        async def tick(moment: int) -> None:
-            for partition in range(PARTITIONS):
-                await client.send(
-                    ACTIVITY, b"", key=CLOCK_KEY, partition=partition, timestamp_ms=moment,
-                    headers=[(CLOCK_HEADER, b"")],
-                )  # fmt: skip
-            await client.flush()
+        session_end = events[-1]["occurred_at"] + SESSION_GAP_MS
+        await answers.tick(session_end)
+        score = await answers.score_at(events[-1]["user_id"], session_end)
+        assert "silence" == score.trigger
+        await answers.agree(score, events)
 
-        async def latest() -> dict[str, ChurnScore]:
-            """The newest score of each user, as a consumer orders them."""
-            scores = [
-                decode_score(r.value) for r in await whole_log(clean_kafka, SCORES) if r.value
-            ]
-            scores.sort(key=lambda s: (s.position.log, s.position.offset, s.scored_at))
-            return {score.user_id: score for score in scores}
+        await answers.tick(session_end + MINUTE_MS)
+        moment = session_end + MINUTE_MS
+        with_reasons = 0
+        for _ in range(CROSSINGS):
 
-        async def compare(score: ChurnScore, offline: float) -> bool:
-            """Compare when all three speak of one position and moment; whether they did."""
-            page = (await http.get(f"/users/{score.user_id}")).json()
-            position = (score.position.log, score.position.offset)
-            told = (page["position"]["log"], page["position"]["offset"])
-            if position != told or page["score"]["as_of"] != _iso(score):
-                return False
-            probability = page["score"]["churn_probability"]
-            assert abs(score.churn_probability - probability) <= TOLERANCE
-            assert abs(score.churn_probability - offline) <= TOLERANCE
-            assert model.origin == score.origin == page["score"]["origin"]
-            compared["silence" if score.trigger == "silence" else "activity"] += 1
-            return True
+            async def curves_known() -> bool:
+                return all(score.crossings for score in (await answers.latest()).values())
 
-        # Activity: every user's last event, before the next one moves the partition's clock.
-        for count, event in enumerate(events, 1):
-            await send(client, [event])
-            if event["occurred_at"] != last[event["user_id"]]:
-                continue
-            user_id, at = event["user_id"], event["occurred_at"]
-
-            async def heard(user_id: str = user_id, at: int = at) -> bool:
-                score = (await latest()).get(user_id)
-                return score is not None and to_ms(score.scored_at) >= at
-
-            if event["type"] == "snapshot":
-                continue
-            await eventually(heard)
-            offline = score_offline(events[:count], at, model, tmp_path)
-            assert await compare((await latest())[user_id], offline[user_id])
-
-        # Silence: bring time to each user's next crossing, to the millisecond.
-        for _ in range(8):
-            end = max(last.values()) + SESSION_GAP_MS + MINUTE_MS
-            await tick(end)
-
-            async def judged(end: int = end) -> bool:
-                return all(score.crossings for score in (await latest()).values())
-
-            await eventually(judged)
+            await eventually(curves_known)
             ahead = [
-                to_ms(crossing.at)
-                for score in (await latest()).values()
+                (to_ms(crossing.at), score.user_id)
+                for score in (await answers.latest()).values()
                 for crossing in score.crossings
-                if crossing.at is not None and crossing.at > score.scored_at
+                if crossing.at is not None and to_ms(crossing.at) > moment
             ]
-            coming = [moment for moment in ahead if moment > end]
-            if not coming:
-                break
-            last |= {"the clock": (moment := min(coming)) - SESSION_GAP_MS - MINUTE_MS}
-            await tick(moment)
-
-            async def reached(moment: int = moment) -> bool:
-                return any(to_ms(s.scored_at) == moment for s in (await latest()).values())
-
-            await eventually(reached)
-            await asyncio.sleep(0)
-            offline = score_offline(events, moment, model, tmp_path)
-            for score in (await latest()).values():
-                if to_ms(score.scored_at) == moment:
-                    assert await compare(score, offline[score.user_id])
-
-    assert compared["activity"] >= USERS // 2
-    assert compared["silence"] >= 5
-
-
-def score_offline(
-    events: list[dict[str, Any]], as_of: int, model: Model, folder: Path
-) -> dict[str, float]:
-    """`ebbtide score` of the events in a file, as a person runs it."""
-    log, out, kept = folder / "log.jsonl", folder / "scores.csv", folder / "model"
-    log.write_text("".join(json.dumps(event) + "\n" for event in events))
-    words = ["score", "--events", str(log), "--as-of", from_ms(as_of).isoformat()]
-    assert 0 == main([*words, "--model", str(kept), "--out", str(out)])
-    with out.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {model.origin} == {row["origin"] for row in rows}
-    return {row["user_id"]: float(row["churn_probability"]) for row in rows}
-
-
-def _iso(score: ChurnScore) -> str:
-    return score.scored_at.isoformat().replace("+00:00", "Z")
+            # The higher the rung, the more there is to say: take every fourth crossing.
+            moment, user_id = sorted(ahead)[min(len(ahead) - 1, len(ahead) // 4)]
+            await answers.tick(moment)
+            score = await answers.score_at(user_id, moment)
+            await answers.agree(score, events)
+            with_reasons += bool(score.reasons)
+        assert with_reasons

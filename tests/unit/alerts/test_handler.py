@@ -19,8 +19,8 @@ from contracts.scores import ChurnScore, encode_score
 from contracts.times import DAY_MS, NEVER, to_ms
 from contracts.topics import ALERTS, CLOCK_HEADER, CLOCK_KEY, SCORES, dead_letter
 from runtime import keys
-from runtime.handler import Opening
 from runtime.dead_letters import RUN_RECORDS, DeadLetters
+from runtime.handler import Opening
 from runtime.health import Health
 from runtime.ledger import Mark
 from runtime.log_identity import Log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 from pathlib import Path
 
@@ -11,18 +12,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from contracts.activity import FoldRules
-from contracts.errors import ArtefactMismatch
+from contracts.errors import ArtefactMismatch, Misconfigured
+from contracts.events import ActivityEvent, instant_ms
 from contracts.times import DAY_MS, from_ms
 from ebbtide import demo_model
 from ebbtide.cli import main
+from ebbtide.commands.train import add_parser, settings_of
 from model.artefact import MANIFEST_FILE, MODEL_FILE, load
 from model.dataset import facts_at
-from model.event_files import write_events
-from model.event_log import event_log
+from model.event_files import read_events, write_events
+from model.event_log import event_log, load_event_log
 from model.simulator import Population, simulate
-from model.training import METRICS_FILE, TrainingSettings
+from model.training import METRICS_FILE, REPORT_FILE, TrainingSettings
 
 POPULATION = Population(users=200, days=100, seed=9)
+COLUMNS = (
+    "user_id", "prediction", "confidence", "churn_probability", "model_version", "origin",
+)  # fmt: skip
 AS_OF = POPULATION.start_ms + 70 * DAY_MS
 TRAIN = ("--horizon-days", "10", "--active-days", "20", "--rows", "1500")
 
@@ -54,11 +60,12 @@ def score(events: Path, model_dir: Path, out: Path, as_of: str = from_ms(AS_OF).
 
 def test_train_writes_a_model_that_loads(model_dir):
     """
-    Model, manifest and metrics are there; the origin names the log and its dates.
+    Model, manifest, metrics and report are there; the origin names the log and its dates.
     """
     model = load(model_dir)
 
-    assert [MANIFEST_FILE, METRICS_FILE, MODEL_FILE] == sorted(p.name for p in model_dir.iterdir())
+    names = [MANIFEST_FILE, METRICS_FILE, MODEL_FILE, REPORT_FILE]
+    assert names == sorted(p.name for p in model_dir.iterdir())
     assert "visits.parquet 2025-01-01 to 2025-04-10" == model.origin
     assert (10, 20) == (model.horizon_days, model.manifest.active_days)
 
@@ -93,6 +100,79 @@ def test_train_tells_which_inputs_the_log_never_states(tmp_path, capsys):
     said = capsys.readouterr().err
     for name in ("pages_visited", "time_spent", "is_logged_in"):
         assert f"the log never states {name}" in said
+
+
+def settings(events: Path, *words: str) -> TrainingSettings:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    args = parser.parse_args(["train", "--events", str(events), "--out", "x", *words])
+    return settings_of(args, load_event_log([events], FoldRules()))
+
+
+def test_a_preset_states_horizon_and_activity(events):
+    """
+    And what is stated beside it wins.
+    """
+    game = settings(events, "--preset", "game")
+    longer = settings(events, "--preset", "saas", "--horizon-days", "20")
+
+    assert (14, 7) == (game.horizon_days, game.active_days)
+    assert (20, 30) == (longer.horizon_days, longer.active_days)
+
+
+def test_without_a_horizon_nothing_is_guessed(events):
+    """
+    A horizon is stated, preset, or `auto`, which refuses when even the longest is too short.
+    """
+    with pytest.raises(Misconfigured, match="--horizon-days and --active-days, or a --preset"):
+        settings(events, "--active-days", "20")
+    with pytest.raises(Misconfigured, match="--horizon-days auto"):
+        settings(events, "--active-days", "20", "--horizon-days", "auto")
+
+
+def test_outcomes_from_a_file_are_learned_from(events, tmp_path, capsys):
+    """
+    The rows are the moments in the file, and the manifest says whose word it was.
+    """
+    log = load_event_log([events], FoldRules())
+    path, rng = tmp_path / "labels.csv", np.random.default_rng(0)
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["user_id", "as_of", "churned"])
+        for day in range(20, 80):
+            for user in rng.choice(log.user_ids, 12, replace=False):
+                moment = from_ms(POPULATION.start_ms + day * DAY_MS).isoformat()
+                out.writerow([user, moment, int(rng.random() < 0.4)])
+    words = ["train", "--events", str(events), *TRAIN, "--labels", str(path)]
+
+    assert 0 == main([*words, "--out", str(tmp_path / "model")])
+    manifest = load(tmp_path / "model").manifest
+    assert "as the given labels say" == manifest.churn
+    assert 400 < manifest.rows["total"] <= 720
+    assert "left out" in capsys.readouterr().err
+
+
+def test_a_cancellation_can_be_what_churn_means(events, tmp_path):
+    """
+    With --churn-events the label is the event, and the manifest says so.
+    """
+    visits, rng = list(read_events(events)), np.random.default_rng(1)
+    leaving = [
+        ActivityEvent(
+            user_id=one.user_id,
+            type="subscription_cancelled",
+            occurred_at=instant_ms(one.occurred_at) + DAY_MS,
+        )
+        for one in visits
+        if one.type != "subscription_cancelled" and rng.random() < 0.05
+    ]
+    path = tmp_path / "cancelled.parquet"
+    write_events([*visits, *leaving], path)
+    words = ["train", "--events", str(path), *TRAIN, "--churn-events", "subscription_cancelled"]
+
+    assert 0 == main([*words, "--out", str(tmp_path / "model")])
+    manifest = load(tmp_path / "model").manifest
+    assert "subscription_cancelled within the horizon" == manifest.churn
 
 
 def test_a_bad_row_is_named_with_file_and_line(tmp_path, capsys):
@@ -149,7 +229,10 @@ def test_scores_are_those_of_the_model_on_the_fold(events, model_dir, tmp_path):
         for index, found in zip(which, model.score(facts, as_of[which]), strict=True):
             expected[log.user_ids[index]] = found
 
-    assert ["user_id", "prediction", "confidence", "churn_probability"] == list(rows[0])
+    assert COLUMNS == tuple(rows[0])
+    assert {(model.version, model.origin)} == {
+        (row["model_version"], row["origin"]) for row in rows
+    }
     assert expected == {row["user_id"]: float(row["churn_probability"]) for row in rows}
 
 
@@ -188,9 +271,7 @@ def test_nobody_known_yet_gives_an_empty_file(events, model_dir, tmp_path):
     Before the first event there is nobody to score; the file has its columns all the same.
     """
     assert score(events, model_dir, tmp_path / "scores.csv", as_of="2020-01-01T00:00:00Z") == 0
-    assert (
-        "user_id,prediction,confidence,churn_probability\n" == (tmp_path / "scores.csv").read_text()
-    )
+    assert f"{','.join(COLUMNS)}\n" == (tmp_path / "scores.csv").read_text()
 
 
 @pytest.mark.parametrize("when", ["2025-01-01T00:00:00", "yesterday", "-5"])
@@ -283,6 +364,17 @@ def test_somebody_elses_model_is_never_overwritten(model_dir, tmp_path):
     with pytest.raises(ArtefactMismatch, match="scikit-learn"):
         demo_model.ensure(tmp_path)
     assert before == contents(tmp_path)
+
+
+def test_a_pickle_without_its_manifest_is_never_overwritten(tmp_path):
+    """
+    Half a model is somebody's: its loss would be worse than a refusal to start.
+    """
+    (tmp_path / MODEL_FILE).write_bytes(b"months of work")
+
+    with pytest.raises(ArtefactMismatch, match=r"manifest\.json"):
+        demo_model.ensure(tmp_path)
+    assert {MODEL_FILE: b"months of work"} == contents(tmp_path)
 
 
 def outdated(folder: Path) -> None:

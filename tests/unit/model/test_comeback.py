@@ -66,7 +66,7 @@ def test_what_happens_is_ordinary() -> None:
     assert (futures["events"] - facts["events"] == 3 * extra).all()
     pauses = futures["last_gap_seconds"].tolist()
     assert 2 * DAY_MS // 1000 == pauses[0]
-    assert [int(facts["last_gap_seconds"][0])] * 3 == pytest.approx(pauses[1:], rel=0.003)
+    assert [int(facts["last_gap_seconds"][0])] * 3 == pytest.approx(pauses[1:], rel=0.001)
     assert (moments == futures["last_seen"] + SESSION_GAP_MS).all()
     assert futures["last_seen"].max() <= as_of + WITHIN_MS
 
@@ -118,7 +118,10 @@ def test_restless_users_still_make_sessions() -> None:
     pause = SESSION_GAP_MS + MINUTE_MS
     restless = facts_of(visits(*(NOON + i * pause for i in range(20))))
     busy = facts_of(visits(*(NOON + i * MINUTE_MS for i in range(3000))))
-    for facts in (restless, busy):
+    both = facts_of(
+        visits(*(NOON + i * (2 * pause) + j * 3 * MINUTE_MS for i in range(9) for j in range(10)))
+    )
+    for facts in (restless, busy, both):
         model = more_sessions_than(99)
 
         comeback(model, facts, int(facts["last_seen"][0]), 0.5, RULES)

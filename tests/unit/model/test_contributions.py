@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import combinations
 from math import factorial
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.special import logit
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from model.calibration import Calibration, apply
 from model.candidates import CANDIDATES, fitted
 from model.contributions import Additive, additive
 from model.tree_shap import TreeShap
@@ -62,6 +64,18 @@ def test_contributions_add_up_to_the_log_odds(estimator: Any, inputs: np.ndarray
     probability = estimator.predict_proba(inputs)[:, 1]
     told = (probability > 1e-8) & (probability < 1 - 1e-8)  # a float cannot say more of the rest
     np.testing.assert_allclose(logit(probability[told]), log_odds[told], atol=1e-6)
+
+
+def test_a_calibrated_estimator_adds_up_too(estimator: Any) -> None:
+    """Calibration scales base and contributions alike."""
+    calibrated = apply(deepcopy(estimator), Calibration("sigmoid", 0.7, -0.2))
+    inputs = training(6, 40)[0]
+    before, after = taken_apart(estimator), taken_apart(calibrated)
+
+    log_odds = after.base + after.contributions(inputs).sum(axis=1)
+
+    np.testing.assert_allclose(calibrated.decision_function(inputs), log_odds, atol=1e-6)
+    np.testing.assert_allclose(0.7 * before.contributions(inputs), after.contributions(inputs))
 
 
 @given(rows)
@@ -135,6 +149,8 @@ def test_tree_shap_is_the_shapley_value_of_the_path_dependent_game(leaves: int) 
     rng = np.random.default_rng(4)
     inputs = rng.gamma(1.5, 4.0, (20, 4))
     inputs[rng.random(inputs.shape) < 0.2] = np.nan
+    for node in nodes[0][nodes[0]["is_leaf"] == 0]:  # right on the edge of a split
+        inputs[:10, node["feature_idx"]] = node["num_threshold"]
 
     told = TreeShap(nodes, 4).values(inputs)
 

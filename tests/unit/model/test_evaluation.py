@@ -1,23 +1,21 @@
-"""Figures of merit, the split in time, and the rule that picks a candidate."""
+"""Figures of merit, and the rule that picks a candidate."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from contracts.times import DAY_MS
 from model.evaluation import (
     by_stratum,
     calibration_error,
+    calibration_floor,
+    check,
     difference,
     figures,
     row_losses,
     simplest_good_enough,
     top_decile_lift,
 )
-from model.split import later_period
 
 
 def test_figures_of_a_hand_made_case():
@@ -113,30 +111,25 @@ def test_the_simplest_within_one_error_is_picked():
     assert simplest_good_enough({"lr": far, "hgb": far, "rf": best}, user)[0] == "rf"
 
 
-@given(
-    first=st.integers(0, 10**12),
-    days=st.integers(3, 4_000),
-    horizon=st.integers(1, 1_000),
-)
-def test_the_embargo_keeps_labels_out_of_validation(first, days, horizon):
+def test_the_calibration_floor_is_what_a_perfect_model_shows():
     """
-    The label of the last training row is known before the first validation row, and both periods
-    have room.
+    Labels drawn from the predictions themselves have about that error; it falls with more rows.
     """
-    last = first + (days + horizon) * DAY_MS
-    split = later_period(first, last, horizon * DAY_MS)
+    rng = np.random.default_rng(3)
+    few, many = rng.random(600), rng.random(60_000)
+    drawn = [calibration_error((rng.random(600) < few).astype(int), few) for _ in range(200)]
 
-    assert split.train_until + horizon * DAY_MS <= split.validate_from
-    assert first < split.train_until < split.validate_from < last
-    assert not (
-        split.train(np.arange(first, last, DAY_MS))
-        & split.validation(np.arange(first, last, DAY_MS))
-    ).any()
+    assert calibration_floor(few, 0) == pytest.approx(np.mean(drawn), rel=0.1)
+    assert calibration_floor(many, 0) < calibration_floor(few, 0) / 5
 
 
-def test_an_embargo_as_long_as_the_rows_leaves_nothing():
+def test_a_check_sets_predicted_beside_happened():
     """
-    A span of one horizon cannot be split.
+    Both means, and the error between them where it exceeds chance.
     """
-    with pytest.raises(ValueError, match="one horizon"):
-        later_period(0, 5 * DAY_MS, 5 * DAY_MS)
+    label = np.repeat([0, 1], 500)
+    found = check(label, np.full(1_000, 0.3))
+
+    assert (0.5, 0.3) == (found.base_rate, found.predicted)
+    assert found.ece > 0.19
+    assert found.floor < 0.1

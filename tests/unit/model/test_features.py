@@ -236,6 +236,7 @@ def test_features_describe_themselves():
     """
     assert len(NAMES) == len(set(NAMES))
     for feature in FEATURES:
+        assert feature.definition.endswith("."), feature.name
         assert feature.why.endswith("."), feature.name
         assert {"frozen": 0, "fading": -1, "recency": 1}[feature.kind] == feature.direction
         assert feature.low < feature.high

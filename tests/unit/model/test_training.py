@@ -255,3 +255,60 @@ def test_progress_is_told_step_by_step(log):
 
     for step in ("replaying", "logistic regression", "boosting", "random forest", "refitting"):
         assert any(step in line for line in said)
+
+
+def test_a_forest_is_compared_but_never_chosen(trained):
+    """
+    What is shipped adds up in log-odds, so that its reasons do.
+    """
+    shipped = [name for name, one in trained.manifest.candidates.items() if one.is_shipped]
+
+    assert ["lr", "hgb"] == shipped
+    assert trained.manifest.candidate in shipped
+
+
+def test_calibration_is_reported_along_a_silence(trained):
+    """
+    Right after an event, at the end of a session, days into the silence, and for newcomers.
+    """
+    silence = trained.manifest.silence
+
+    assert ["after event", "session end", "1 d silent", "3 d silent"] == list(silence)[:4]
+    assert "newcomers" in silence
+    # Who has been away for longer leaves more often: the probes are what they say.
+    assert silence["session end"].base_rate < silence["7 d silent"].base_rate
+
+
+def test_every_period_is_predicted_from_what_came_an_embargo_before(trained):
+    """
+    Also with a delay of labels, which lengthens the embargo.
+    """
+    for period in trained.manifest.periods:
+        start, until = (datetime.fromisoformat(t) for t in (period.start, period.fitted_until))
+        assert timedelta(days=SETTINGS.horizon_days) == start - until
+
+
+def test_a_delay_of_labels_needs_more_history(log):
+    """
+    A + 3 (H + D) days are needed.
+    """
+    late = TrainingSettings(horizon_days=10, active_days=20, label_delay_days=30)
+
+    with pytest.raises(Misconfigured, match=r"need 140 .*delay included"):
+        train(log, late, RULES, origin="simulator")
+
+
+def test_a_type_that_only_follows_churn_is_refused(log):
+    """
+    Returns booked long after everybody's last visit would tell who has gone.
+    """
+    seen = zip(log.user[log.active], log.rows["occurred_at"][log.active], strict=True)
+    last = {log.user_ids[user]: int(when) for user, when in seen}
+    telling = [
+        ActivityEvent(user_id=user, type="return", occurred_at=when + 11 * DAY_MS)
+        for user, when in last.items()
+    ]
+    events = [event for event in simulate(POPULATION) if event.type != "return"]
+
+    with pytest.raises(Misconfigured, match="return: occurs only once a user has churned"):
+        train(event_log([*events, *telling], RULES), SETTINGS, RULES, origin="x")

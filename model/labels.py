@@ -1,0 +1,190 @@
+"""What became of a user: by their silence, by an event that says so, or by a list.
+
+Silence is the default, and needs nothing: no activity in (t, t + H]. A business with contracts
+knows better, from a cancellation in its log or from a file of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contracts.errors import BadRecord, Misconfigured
+from contracts.events import NAMED_TYPES
+from contracts.times import to_ms
+from model.dataset import FOREVER, INSTANT, Moments, Outcome
+from model.event_log import EventLog
+from model.volume import Volume
+
+LABEL_COLUMNS: Final = ("user_id", "as_of", "churned")
+FEWEST_LEAKS: Final = 20
+"""A type that occurs less often than this is not accused of anything."""
+
+_TRUTHS: Final = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0}
+
+
+def outcome_of(
+    log: EventLog, horizon: int, volume: Volume, churn_types: Sequence[str] = ()
+) -> Outcome:
+    """How a moment ends within `horizon` ms: in silence, or in an event of `churn_types`.
+
+    Unknown where outages cover the horizon and, with churn types, for users who had already
+    churned and were not active since.
+    Raises Misconfigured for a type without a counter of its own, or one the log does not have.
+    """
+    quits = _times_of(log, _slots(log, churn_types)) if churn_types else None
+    visits = _Times(log, log.active)
+
+    def outcome(user: np.ndarray, as_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        known = ~volume.masked(as_of, horizon)
+        if quits is None:
+            return (visits.next(user, as_of) > as_of + horizon).astype(np.uint8), known
+        gone = quits.last(user, as_of) > visits.last(user, as_of)
+        return (quits.next(user, as_of) <= as_of + horizon).astype(np.uint8), known & ~gone
+
+    return outcome
+
+
+def telltale_types(log: EventLog, horizon: int, churn_types: Sequence[str] = ()) -> list[str]:
+    """Event types that occur only once a user has churned: they know the answer.
+
+    By silence: whenever it occurs, the user has been silent for more than `horizon` ms. With
+    churn types: it never comes before the user's first event of those.
+    """
+    after = np.zeros(len(log), bool)
+    who, when = log.user.astype(np.int64), log.rows["occurred_at"]
+    if churn_types:
+        quits = _times_of(log, _slots(log, churn_types))
+        after = quits.last(who, when) > -FOREVER
+    else:
+        last = _Times(log, log.active).last(who, when)
+        after = (when - last > horizon) & (last > -FOREVER)
+    found = []
+    for slot in np.unique(log.rows["type_slot"]):
+        of_type = log.rows["type_slot"] == slot
+        if _name(int(slot)) in churn_types:
+            continue
+        if of_type.sum() >= FEWEST_LEAKS and after[of_type].all():
+            found.append(_name(int(slot)))
+    return found
+
+
+def read_labels(path: Path, log: EventLog) -> tuple[Moments, int]:
+    """Read moments and outcomes from a .csv or .parquet file with LABEL_COLUMNS.
+
+    Returns them in time order, and how many rows were left out because the log knows nothing of
+    that user at that time. Raises BadRecord naming the line, Misconfigured for an unreadable file.
+    """
+    rows = _parquet(path) if path.suffix.lower() in {".parquet", ".pq"} else _csv(path)
+    index = {name: i for i, name in enumerate(log.user_ids)}
+    user, as_of, label = [], [], []
+    for line, row in enumerate(rows, start=1):
+        try:
+            name, moment, churned = str(row["user_id"]), _instant(row["as_of"]), row["churned"]
+            label.append(_TRUTHS[str(churned).strip().lower()])
+        except (KeyError, ValueError, TypeError) as error:
+            raise BadRecord(
+                f"{path}, row {line}: needs user_id, as_of (ISO 8601 with a zone, or epoch ms) and "
+                f"churned (0 or 1): {error}"
+            ) from None
+        user.append(index.get(name, -1))
+        as_of.append(moment)
+    who, moments = np.array(user, np.int64), np.array(as_of, np.int64)
+    seen = _Times(log, log.active).last(np.maximum(who, 0), moments) > -FOREVER
+    kept = np.flatnonzero((who >= 0) & seen)
+    order = kept[np.lexsort((who[kept], moments[kept]))]
+    stratum = np.full(len(order), INSTANT, np.uint8)
+    churned = np.array(label, np.uint8)[order]
+    return Moments(who[order], moments[order], stratum, churned), len(who) - len(order)
+
+
+class _Times:
+    """When chosen events of a log happened, searchable by user."""
+
+    def __init__(self, log: EventLog, chosen: np.ndarray) -> None:
+        user, time = log.user[chosen].astype(np.int64), log.rows["occurred_at"][chosen]
+        order = np.lexsort((time, user))
+        self._user, self._time = user[order], time[order]
+        low = int(self._time.min()) if len(time) else 0
+        self._low, self._span = low, (int(self._time.max()) - low if len(time) else 0) + 3
+        self._key = self._user * self._span + self._time - low + 1
+
+    def next(self, user: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """(n,) epoch ms of the user's first event later than `after`, FOREVER if none."""
+        place = self._search(user, after)
+        return self._at(place, user, FOREVER)
+
+    def last(self, user: np.ndarray, until: np.ndarray) -> np.ndarray:
+        """(n,) epoch ms of the user's last event at or before `until`, -FOREVER if none."""
+        place = self._search(user, until) - 1
+        return self._at(place, user, -FOREVER)
+
+    def _search(self, user: np.ndarray, moment: np.ndarray) -> np.ndarray:
+        wanted = user * self._span + np.clip(moment - self._low + 1, 0, self._span - 1)
+        return np.asarray(np.searchsorted(self._key, wanted, side="right"))
+
+    def _at(self, place: np.ndarray, user: np.ndarray, otherwise: int) -> np.ndarray:
+        if not len(self._key):
+            return np.full(len(user), otherwise)
+        inside = np.clip(place, 0, len(self._key) - 1)
+        own = (place >= 0) & (place < len(self._key)) & (self._user[inside] == user)
+        return np.where(own, self._time[inside], otherwise)
+
+
+def _times_of(log: EventLog, slots: list[int]) -> _Times:
+    return _Times(log, np.isin(log.rows["type_slot"], slots))
+
+
+def _slots(log: EventLog, churn_types: Sequence[str]) -> list[int]:
+    slots = []
+    for name in churn_types:
+        if name not in NAMED_TYPES:
+            raise Misconfigured(
+                f"--churn-events {name}: only {', '.join(NAMED_TYPES)} have a counter of their "
+                "own; give other outcomes as --labels FILE"
+            )
+        slots.append(NAMED_TYPES.index(name))
+        if not (log.rows["type_slot"] == slots[-1]).any():
+            raise Misconfigured(f"--churn-events {name}: the log has no such event")
+    return slots
+
+
+def _name(slot: int) -> str:
+    return NAMED_TYPES[slot] if slot < len(NAMED_TYPES) else f"the types of slot {slot}"
+
+
+def _csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise Misconfigured(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise Misconfigured(f"cannot read {path}: {error}") from error
+    return rows
+
+
+def _instant(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    if isinstance(value, datetime):
+        moment = value
+    elif str(value).lstrip("-").isdigit():
+        return int(value)
+    else:
+        moment = datetime.fromisoformat(str(value))
+    if moment.tzinfo is None:
+        raise ValueError(f"as_of {value} has no time zone")
+    return to_ms(moment)
