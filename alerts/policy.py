@@ -84,9 +84,8 @@ def _kind(
     # Whoever acts has come back, however likely they are to leave again: that is the next episode.
     if score.trigger == "activity" or probability < rule.resolve_below:
         return "resolved"
-    escalates = (
-        probability >= _rounded(current.probability + rule.escalation_step)
-        and _cooled(current.escalated_at, scored_at, rule)
+    escalates = probability >= _rounded(current.probability + rule.escalation_step) and _cooled(
+        current.escalated_at, scored_at, rule
     )
     return "escalated" if escalates else None
 
