@@ -37,7 +37,6 @@ from model.event_log import EventLog, load_event_log
 from model.features import FEATURES, features
 from model.training import TrainingSettings, train
 
-DEFAULT_DATA: Final = "../shared/data"
 RULES: Final = FoldRules()
 SEED: Final = 0
 MOST_BEHIND: Final = -0.003
@@ -88,13 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the tables; 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument(
-        "--data", type=Path, default=Path(os.environ.get("EBBTIDE_DATA", DEFAULT_DATA)),
-        help="folder with the two logs (default: $EBBTIDE_DATA, or %(default)s)",
+        "--data", type=Path, default=os.environ.get("EBBTIDE_DATA"),
+        help="folder with the two logs (default: $EBBTIDE_DATA)",
     )  # fmt: skip
     parser.add_argument("--task", choices=[task.name for task in TASKS], action="append")
     parser.add_argument("--rehearsal", action="store_true", help="leave the test period alone")
     parser.add_argument("--into", type=Path, help="Markdown file to put the tables into")
     args = parser.parse_args(argv)
+    if args.data is None:
+        parser.error("--data FOLDER, or EBBTIDE_DATA, says where the two logs are")
     chosen = [task for task in TASKS if not args.task or task.name in args.task]
     results = []
     for task in chosen:
