@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
 import msgspec
 
+from contracts.ids import digest
 from contracts.scores import Attributes, Evidence, Moment, Position, Reason, Trigger
 from contracts.topics import SCHEMA_VERSION
 
@@ -50,20 +50,12 @@ class ChurnAlert(msgspec.Struct, frozen=True, kw_only=True):
 
 def dedup_key(user_id: str, rule: str, opening: Position, opened_at_ms: int) -> str:
     """Names the episode: same user, rule and opening score, same key."""
-    return _digest(f"{user_id}\0{rule}\0{_place(opening)}\0{opened_at_ms}")
+    return digest(user_id, rule, opening.place, str(opened_at_ms))
 
 
 def alert_id(key: str, kind: AlertKind, causing: Position, scored_at_ms: int) -> str:
     """Names the transition within the episode `key`."""
-    return _digest(f"{key}\0{kind}\0{_place(causing)}\0{scored_at_ms}")
-
-
-def _place(position: Position) -> str:
-    return f"{position.log}:{position.partition}:{position.offset}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest(key, kind, causing.place, str(scored_at_ms))
 
 
 _decoder = msgspec.json.Decoder(ChurnAlert)

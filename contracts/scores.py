@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
 
+from contracts.ids import digest
 from contracts.topics import SCHEMA_VERSION
 
 Trigger = Literal["activity", "silence", "model"]
@@ -23,6 +23,11 @@ class Position(msgspec.Struct, frozen=True, order=True):
     log: int
     offset: int
     partition: int
+
+    @property
+    def place(self) -> str:
+        """log:partition:offset"""
+        return f"{self.log}:{self.partition}:{self.offset}"
 
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -127,12 +132,7 @@ def score_id(
     user_id: str, position: Position, scored_at_ms: int, trigger: str, model_version: str
 ) -> str:
     """Deterministic: the same id always stands for the same content."""
-    text = f"{user_id}\0{position.log}:{position.partition}:{position.offset}\0{scored_at_ms}"
-    return _digest(f"{text}\0{trigger}\0{model_version}")
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return digest(user_id, position.place, str(scored_at_ms), trigger, model_version)
 
 
 _decoder = msgspec.json.Decoder(ChurnScore)
