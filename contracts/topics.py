@@ -18,7 +18,7 @@ CLOCK_HEADER: Final = "ebbtide-clock"
 """A record with this header carries nothing but time: its timestamp is a moment of the log.
 
 Replays and simulations end with one per partition, so that silence is noticed although no user
-sends anything; the scorer hands them on to the same partition of `churn-score`.
+sends anything.
 """
 
 CLOCK_KEY: Final = b"ebbtide-clock"
