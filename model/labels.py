@@ -23,7 +23,6 @@ from model.dataset import FOREVER, INSTANT, Moments, Outcome
 from model.event_log import EventLog
 from model.volume import Volume
 
-LABEL_COLUMNS: Final = ("user_id", "as_of", "churned")
 FEWEST_LEAKS: Final = 20
 """A type that occurs less often than this is not accused of anything."""
 
@@ -77,7 +76,7 @@ def telltale_types(log: EventLog, horizon: int, churn_types: Sequence[str] = ())
 
 
 def read_labels(path: Path, log: EventLog) -> tuple[Moments, int]:
-    """Read moments and outcomes from a .csv or .parquet file with LABEL_COLUMNS.
+    """Read moments and outcomes from a .csv or .parquet file with user_id, as_of and churned.
 
     Returns them in time order, and how many rows were left out because the log knows nothing of
     that user at that time. Raises BadRecord naming the line, Misconfigured for an unreadable file.

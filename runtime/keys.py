@@ -21,7 +21,6 @@ from __future__ import annotations
 from contracts.partition import SHARDS
 from contracts.partition import shard as shard_of
 
-PREFIX = "ebb:"
 NAMES = "ebb:names"
 
 _TAGS = tuple(f"ebb:{{{shard:02d}}}:" for shard in range(SHARDS))

@@ -155,14 +155,6 @@ class RedisLedger:
         return moved
 
 
-async def stream_clock(redis: Redis, topic: str, partitions: Iterable[int], shard: int = 0) -> int:
-    """Latest clock (epoch ms) any of the partitions was saved with, 0 if none was."""
-    with redis_errors("reading the stream clock"):
-        fields = [f"clock:{partition}" for partition in partitions]
-        values = await redis.hmget(keys.marks(shard, topic), fields)
-    return max((int(value) for value in values if value is not None), default=0)
-
-
 def _marks(partition: int, values: Iterable[bytes | None], clock_ms: int = 0) -> Marks:
     marks = tuple(Mark.parse(value.decode()) if value else None for value in values)
     return Marks(partition, marks, clock_ms)
