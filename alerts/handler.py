@@ -56,7 +56,7 @@ class Item:
 
 
 class AlertsHandler:
-    """The `runtime.consumer.Handler` of the alerts worker. It has no timers."""
+    """The `runtime.handler.Handler` of the alerts worker. It has no timers."""
 
     def __init__(self, opening: Opening, desk: Desk) -> None:
         self._log = opening.log.number

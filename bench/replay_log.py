@@ -35,6 +35,7 @@ from ebbtide.ports import LOOPBACK, free_port
 from model.event_log import load_event_log
 from model.fold import fold
 from runtime import keys
+from runtime.kafka import at_end
 from runtime.ledger import Mark
 from runtime.records import RecordStore
 
@@ -178,11 +179,8 @@ async def _whole_log(bootstrap: str, topic: str, partitions: int) -> list:  # ty
     consumer.assign(assigned)
     await consumer.seek_to_beginning(*assigned)
     records: list = []  # type: ignore[type-arg]
-    quiet = 0
-    while quiet < 5:
-        batches = await consumer.getmany(timeout_ms=200)
-        quiet = 0 if batches else quiet + 1
-        for batch in batches.values():
+    while not await at_end(consumer, assigned):
+        for batch in (await consumer.getmany(timeout_ms=200)).values():
             records += batch
     await consumer.stop()
     return records

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -12,10 +12,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from contracts.errors import ChurnError, LogUnavailable
-from contracts.partition import home
 from contracts.topics import ACTIVITY
 from ingest_api.problems import NotAcknowledged
-from runtime.kafka import Message, ensure_topics, producer
+from runtime.kafka import Message, batches, by_home, ensure_topics, producer
 from runtime.settings import ServiceSettings
 
 logger = structlog.get_logger(__name__)
@@ -82,7 +81,7 @@ class KafkaLog:
         try:
             async with asyncio.timeout(self._timeout):
                 partitions = len(await connected.partitions_for(ACTIVITY))
-                for partition, group in _by_home(messages, partitions).items():
+                for partition, group in by_home(messages, partitions).items():
                     handed_over += await _hand_over(connected, partition, group)
                 await asyncio.wait([future for future, _ in handed_over])
         except (KafkaError, OSError) as error:
@@ -166,13 +165,6 @@ class KafkaLog:
         task.add_done_callback(self._closing.discard)
 
 
-def _by_home(messages: Iterable[Message], partitions: int) -> dict[int, list[Message]]:
-    homes: dict[int, list[Message]] = {}
-    for message in messages:
-        homes.setdefault(home((message.key or b"").decode(), partitions), []).append(message)
-    return homes
-
-
 async def _hand_over(
     to: AIOKafkaProducer, partition: int, messages: Sequence[Message]
 ) -> list[tuple[asyncio.Future[Any], int]]:
@@ -189,25 +181,13 @@ async def _hand_over(
             headers=list(one.headers),
         )
         return [(_retrieved(future), 1)]
-    handed_over = []
-    batch = to.create_batch()
-    for message in messages:
-        fields: dict[str, Any] = {
-            "key": message.key,
-            "value": message.value,
-            "timestamp": message.timestamp_ms,
-            "headers": list(message.headers),
-        }
-        if batch.append(**fields) is None:
-            count = batch.record_count()
-            future = await to.send_batch(batch, ACTIVITY, partition=partition)
-            handed_over.append((_retrieved(future), count))
-            batch = to.create_batch()
-            batch.append(**fields)
-    count = batch.record_count()
-    future = await to.send_batch(batch, ACTIVITY, partition=partition)
-    handed_over.append((_retrieved(future), count))
-    return handed_over
+    return [
+        (
+            _retrieved(await to.send_batch(batch, ACTIVITY, partition=partition)),
+            batch.record_count(),
+        )
+        for batch in batches(to, messages)
+    ]
 
 
 def _retrieved(future: asyncio.Future[Any]) -> asyncio.Future[Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from contracts.errors import LogUnavailable, Misconfigured
 from contracts.partition import home
@@ -75,6 +77,42 @@ def consumer(settings: ServiceSettings, *, group: str) -> AIOKafkaConsumer:
     )
 
 
+def by_home(messages: Iterable[Message], partitions: int) -> dict[int, list[Message]]:
+    """Keyed messages by their users' home partition, in order within each."""
+    homes: dict[int, list[Message]] = {}
+    for message in messages:
+        homes.setdefault(home((message.key or b"").decode(), partitions), []).append(message)
+    return homes
+
+
+def batches(producer: AIOKafkaProducer, messages: Iterable[Message]) -> Iterator[BatchBuilder]:
+    """The messages as few batches for `send_batch`, in order; none when there are no messages."""
+    batch = producer.create_batch()
+    for message in messages:
+        fields: dict[str, Any] = {
+            "key": message.key,
+            "value": message.value,
+            "timestamp": message.timestamp_ms,
+            "headers": list(message.headers),
+        }
+        if batch.append(**fields) is None:
+            yield batch
+            batch = producer.create_batch()
+            batch.append(**fields)
+    if batch.record_count():
+        yield batch
+
+
+async def at_end(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> bool:
+    """Whether everything these partitions held at the last fetch has been read."""
+    for tp in partitions:
+        # Not `end_offsets`: the embedded broker answers that with the last batch's base.
+        end = consumer.highwater(tp)
+        if end is None or await consumer.position(tp) < end:
+            return False
+    return True
+
+
 class Publisher:
     """Publishes batches to one partition at a time and waits for their acknowledgement."""
 
@@ -91,34 +129,16 @@ class Publisher:
     async def publish_home(self, topic: str, messages: Iterable[Message]) -> None:
         """Publish keyed messages to their users' homes; otherwise like `publish`."""
         partitions = await self.partitions(topic)
-        by_home: dict[int, list[Message]] = {}
-        for message in messages:
-            by_home.setdefault(home((message.key or b"").decode(), partitions), []).append(message)
-        for partition, at_home in by_home.items():
+        for partition, at_home in by_home(messages, partitions).items():
             await self.publish(topic, partition, at_home)
 
     async def publish(self, topic: str, partition: int, messages: Iterable[Message]) -> None:
         """Publish in order; returns when all are acknowledged, raises LogUnavailable otherwise."""
         try:
-            acknowledgements = []
-            batch = self._producer.create_batch()
-            for message in messages:
-                arguments = {
-                    "key": message.key,
-                    "value": message.value,
-                    "timestamp": message.timestamp_ms,
-                    "headers": list(message.headers),
-                }
-                if batch.append(**arguments) is None:
-                    acknowledgements.append(
-                        await self._producer.send_batch(batch, topic, partition=partition)
-                    )
-                    batch = self._producer.create_batch()
-                    batch.append(**arguments)
-            if batch.record_count():
-                acknowledgements.append(
-                    await self._producer.send_batch(batch, topic, partition=partition)
-                )
+            acknowledgements = [
+                await self._producer.send_batch(batch, topic, partition=partition)
+                for batch in batches(self._producer, messages)
+            ]
             # All of them, also after a failure: what is still on its way must not be overtaken by
             # the caller's next attempt.
             outcomes = await asyncio.gather(*acknowledgements, return_exceptions=True)

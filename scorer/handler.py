@@ -63,7 +63,7 @@ class Tools:
 
 
 class PartitionScorer:
-    """A runtime.consumer.Handler for one partition of `activity-event`."""
+    """A runtime.handler.Handler for one partition of `activity-event`."""
 
     def __init__(
         self, opening: Opening, tools: Tools, timers: TimerIndex, activation: Activation

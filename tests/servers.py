@@ -58,8 +58,25 @@ CONTAINER_ENV: Final = {
 """Testcontainers stays on loopback and starts no helper container of its own."""
 
 
-class KafkaServer(Protocol):
-    """A Kafka of the tests. `stop`, `kill` and `start` keep its address."""
+class Server(Protocol):
+    """A server of the tests. `stop`, `kill` and `start` keep its address."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def restart(self) -> None: ...
+
+    def is_running(self) -> bool: ...
+
+    def wipe(self) -> None:
+        """Delete what it holds: every topic, or every key."""
+
+
+class KafkaServer(Server, Protocol):
+    """A Kafka of the tests."""
 
     @property
     def bootstrap(self) -> str:
@@ -69,21 +86,8 @@ class KafkaServer(Protocol):
     def idempotence(self) -> bool:
         """Whether idempotent producers work; if not, nor does anything kept over a restart."""
 
-    def start(self) -> None: ...
 
-    def stop(self) -> None: ...
-
-    def kill(self) -> None: ...
-
-    def restart(self) -> None: ...
-
-    def is_running(self) -> bool: ...
-
-    def wipe(self) -> None:
-        """Delete every topic."""
-
-
-class RedisServer(Protocol):
+class RedisServer(Server, Protocol):
     """A Redis of the tests. `stop`, `kill` and `start` keep its address and its data."""
 
     @property
@@ -92,19 +96,6 @@ class RedisServer(Protocol):
     @property
     def data(self) -> Path:
         """The folder with its append-only file; stop the server before touching it."""
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def kill(self) -> None: ...
-
-    def restart(self) -> None: ...
-
-    def is_running(self) -> bool: ...
-
-    def wipe(self) -> None:
-        """Delete every key."""
 
 
 class Runs:

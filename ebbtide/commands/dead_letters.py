@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from contracts.errors import LogUnavailable
 from contracts.topics import ACTIVITY, SCORES, dead_letter
 from runtime.dead_letters import accept
+from runtime.kafka import at_end
 from runtime.settings import ServiceSettings
 from runtime.store import connect
 
@@ -68,7 +69,7 @@ async def _list(settings: ServiceSettings, topic: str) -> int:
         partitions = [TopicPartition(name, p) for p in range(settings.partitions)]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
-        while not await _at_end(consumer, partitions):
+        while not await at_end(consumer, partitions):
             for batch in (await consumer.getmany(timeout_ms=500)).values():
                 for record in batch:
                     headers = dict(record.headers)
@@ -82,11 +83,3 @@ async def _list(settings: ServiceSettings, topic: str) -> int:
         await consumer.stop()
     print(f"{count} dead letters", file=sys.stderr)
     return 0
-
-
-async def _at_end(consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> bool:
-    for tp in partitions:
-        end = consumer.highwater(tp)
-        if end is None or await consumer.position(tp) < end:
-            return False
-    return True

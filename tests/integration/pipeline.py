@@ -22,6 +22,7 @@ from contracts.times import DAY_MS
 from contracts.topics import ACTIVITY, TOPIC_CONFIGS
 from ebbtide.ports import free_port
 from model.fold import fold
+from runtime.kafka import at_end
 from runtime.records import RecordStore
 from scorer.main import score_with
 from scorer.settings import ScorerSettings
@@ -145,13 +146,12 @@ async def whole_log(kafka: KafkaServer, topic: str = ACTIVITY) -> list[Any]:
         await client.seek_to_beginning(*partitions)
         records: list[Any] = []
 
-        async def at_end() -> bool:
+        async def all_read() -> bool:
             for batch in (await client.getmany(timeout_ms=100)).values():
                 records.extend(batch)
-            positions = [(await client.position(tp), client.highwater(tp)) for tp in partitions]
-            return all(end is not None and position >= end for position, end in positions)
+            return await at_end(client, partitions)
 
-        await eventually(at_end)
+        await eventually(all_read)
         return sorted(records, key=lambda record: (record.partition, record.offset))
     finally:
         await client.stop()
