@@ -24,7 +24,7 @@ from sklearn.isotonic import IsotonicRegression
 from threadpoolctl import threadpool_limits
 
 from bench.bootstrap import auc_differences, intervals, user_weights
-from bench.offline_baseline import baselines, history_features
+from bench.offline_baseline import HISTORY_PARTS, baselines, history_features
 from bench.tasks import TASKS, Task, TaskRows, task_rows, until
 from contracts.activity import FoldRules
 from contracts.record import FACTS
@@ -32,9 +32,10 @@ from contracts.times import DAY_MS
 from model.artefact import Model
 from model.bgnbd import WEEK_DAYS, buying_of, fit_bgnbd
 from model.candidates import CANDIDATES, fitted
-from model.evaluation import Figures, calibration_floor, figures
+from model.evaluation import calibration_floor, figures
 from model.event_log import EventLog, load_event_log
 from model.features import FEATURES, features
+from model.figures import Figures
 from model.training import TrainingSettings, train
 
 RULES: Final = FoldRules()
@@ -50,10 +51,11 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "ring windows": tuple(f.name for f in FEATURES if f.name.endswith(("_7d", "_28d"))),
     "totals and rates": (
         "pages_visited", "time_spent", "sessions", "active_days", "active_day_share",
-        "events_per_active_day", "pages_per_session", "minutes_per_session",
+        "active_days_per_week", "events_per_active_day", "pages_per_session",
+        "minutes_per_session",
     ),
     "tenure": ("tenure_days",),
-    "money": ("purchases", "value"),
+    "money": ("purchases", "value", "money_per_active_day"),
     "context": ("is_logged_in", "is_cancelled", "last_hour", "last_weekday"),
 }  # fmt: skip
 BYTES: Final[dict[str, tuple[str, ...]]] = {
@@ -161,7 +163,8 @@ def measure(log: EventLog, task: Task) -> Result:
         if low <= MOST_BEHIND:
             misses.append(f"{task.title}: {name} is ahead by more than {-MOST_BEHIND}: {low:+.4f}")
     misses += missed(task, figures(test.label, found[ours]))
-    return Result(task, [*table, "", *ablation(before, test), ""], misses)
+    tables = ablation(before, test), lacking(log, before, test)
+    return Result(task, [*table, "", *tables[0], "", *tables[1], ""], misses)
 
 
 def ebbtide(log: EventLog, task: Task) -> tuple[Model, str]:
@@ -241,6 +244,33 @@ def ablation(before: TaskRows, test: TaskRows) -> list[str]:
     for part in PARTS:
         rest = [other for other in PARTS if other != part]
         lines.append(f"| without {part} | {_bytes(rest)} | {cells(rest)} |")
+    return lines
+
+
+def lacking(log: EventLog, before: TaskRows, test: TaskRows) -> list[str]:
+    """What the record's logistic regression would gain by signs of its own choice, and by each part
+    of what only the whole history has."""
+    known = [features(rows.facts, rows.as_of) for rows in (before, test)]
+    whole = [history_features(log, rows.user, rows.as_of) for rows in (before, test)]
+
+    def cell(columns: Sequence[int], directions: Sequence[int]) -> str:
+        inputs = [
+            np.hstack([one, other[:, columns]]) for one, other in zip(known, whole, strict=True)
+        ]
+        free = [0] * len(columns)
+        estimator = fitted(CANDIDATES[0], [*directions, *free], SEED, inputs[0], before.label)
+        got = figures(test.label, estimator.predict_proba(inputs[1])[:, 1])
+        return f"{_three(got.auc)} / {_three(got.brier)}"
+
+    bounded = [feature.direction for feature in FEATURES]
+    lines = [
+        "| logistic regression on the record | AUC / Brier |",
+        "|---|---|",
+        f"| as it is | {cell([], bounded)} |",
+        f"| without the law of silence (signs free) | {cell([], [0] * len(bounded))} |",
+    ]
+    for part, columns in HISTORY_PARTS.items():
+        lines.append(f"| and {part}, of the whole history | {cell(columns, bounded)} |")
     return lines
 
 

@@ -22,6 +22,17 @@ DAY_WINDOWS: Final = (7, 14, 28, 60, 90, 180)
 LONG_AGO: Final = 9_999.0
 """Days that stand for "never", where a statistic needs more visits than there were."""
 
+HISTORY_PARTS: Final[dict[str, list[int]]] = {
+    "windows of events": list(range(8)),
+    "windows of days": list(range(8, 14)),
+    "totals and rates": [14, 15, 26, 27, 28],
+    "first, last and the time between": [16, 17, 18],
+    "gaps": list(range(19, 26)),
+    "money": [29, 30],
+    "hour and weekday": [31, 32],
+}
+"""Columns of `history_features` by what they tell."""
+
 
 def history_features(log: EventLog, user: np.ndarray, as_of: np.ndarray) -> np.ndarray:
     """(n, 33) float64 of user[i] as of as_of[i] (epoch ms), from all activity up to then."""

@@ -14,7 +14,7 @@ from contracts.errors import ArtefactMismatch
 from model.artefact import MANIFEST_FILE, MODEL_FILE, load, read_manifest, require_rules
 from model.event_log import event_log
 from model.simulator import Population, simulate
-from model.training import Say, Trained, TrainingSettings, train
+from model.training import LearnedInputs, Say, Trained, TrainingSettings, learn_inputs, train
 from runtime.settings import ServiceSettings
 
 ORIGIN: Final = "simulator"
@@ -52,6 +52,12 @@ def train_demo_model(
     log = event_log(simulate(population), rules)
     say(f"simulated {len(log):,} events of {len(log.user_ids):,} users")
     return train(log, settings, rules, origin=ORIGIN, say=say)
+
+
+def four_inputs(rules: FoldRules) -> LearnedInputs:
+    """The demo model's four-input estimator, made anew: the same to the byte."""
+    log = event_log(simulate(POPULATION), rules)
+    return learn_inputs(log, SETTINGS, rules, origin=ORIGIN)
 
 
 def _say(line: str) -> None:

@@ -12,17 +12,17 @@ import os
 import pickle
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from zlib import crc32
 
 import msgspec
 import numpy as np
-import sklearn
-from sklearn.exceptions import InconsistentVersionWarning
 from threadpoolctl import ThreadpoolController
 
 from contracts.activity import FoldRules
@@ -30,13 +30,20 @@ from contracts.errors import ArtefactMismatch, Misconfigured
 from contracts.record import LEVELS
 from contracts.scores import DECIMALS
 from contracts.times import HOUR_MS, NEVER
-from model.candidates import Classifier
-from model.evaluation import Check, Cost, Figures, PeriodCheck, Trial
+from model.classifier import Classifier, Unopened
+from model.compiled import AVAILABLE, Compiled
 from model.features import FEATURES, PREDICT_INPUTS, features
+from model.figures import Check, Cost, Figures, Memory, PeriodCheck, Trial
+from model.tenure import with_known_tenure
 
 FORMAT: Final = 1
+SKLEARN: Final = metadata.version("scikit-learn")
+"""Asked of its metadata: importing it takes seconds, and a compiled model does without."""
 MODEL_FILE: Final = "model.pkl"
 MANIFEST_FILE: Final = "manifest.json"
+FULL_GRAPH: Final = "full.onnx"
+INPUTS_GRAPH: Final = "inputs.onnx"
+"""The estimators compiled (`model.compiling`), where they have such a form."""
 CLASS_CUTOFF: Final = 0.5
 
 _TRAIN: Final = "train one for this build with `ebbtide train --events FILE... --out DIR`"
@@ -47,6 +54,13 @@ class Period(msgspec.Struct, frozen=True):
 
     start: str
     end: str
+
+
+class KeptInputs(msgspec.Struct, frozen=True):
+    """Of a four-input estimator learned elsewhere: what it learned from, and to foresee what."""
+
+    origin: str
+    horizon_days: int
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -71,7 +85,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Candidate and the beginning of the pickle's digest; filled in by `save`."""
     sha256: str = ""
     """Of model.pkl; filled in by `save`."""
-    sklearn: str = sklearn.__version__
+    compiled: dict[str, str] = {}
+    """sha256 of each compiled estimator by file name; filled in by `save`."""
+    sklearn: str = SKLEARN
     numpy: str = np.__version__
     origin: str
     """What it learned from: `simulator`, or the logs' names and dates."""
@@ -115,8 +131,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     periods: tuple[PeriodCheck, ...] = ()
     law_of_silence: Cost | None = None
     """What it costs that longer silence may never lower the risk."""
+    typical: dict[str, float] = {}
+    """Median of each feature among active users at any instant: what users are set against."""
     base_rates: dict[str, float] = {}
     """Churn among active users by month (YYYY-MM)."""
+    memory: Memory | None = None
+    """How far back it learned from, where the log left a choice."""
+    tenure_since: int | None = None
+    """Epoch ms: of users first seen earlier, tenure is known only if a sign-up was stated."""
+    kept_inputs: KeptInputs | None = None
+    """Where the four-input estimator comes from, if not from this log."""
     notes: tuple[str, ...] = ()
     """What a person should know before acting on this model."""
 
@@ -130,6 +154,9 @@ class Model:
     """Reads all FEATURES of a record."""
     inputs: Classifier
     """Reads the four PREDICT_INPUTS."""
+    full_graph: Compiled | None = None
+    """`full`, compiled: what scores, when there is one."""
+    inputs_graph: Compiled | None = None
 
     @property
     def version(self) -> str:
@@ -140,8 +167,30 @@ class Model:
         return self.manifest.origin
 
     @property
+    def typical(self) -> Mapping[str, float]:
+        """Population median by feature."""
+        return self.manifest.typical
+
+    @property
     def horizon_days(self) -> int:
         return self.manifest.horizon_days
+
+    @property
+    def inputs_origin(self) -> str:
+        """What the four-input estimator learned from."""
+        kept = self.manifest.kept_inputs
+        return self.manifest.origin if kept is None else kept.origin
+
+    @property
+    def inputs_horizon_days(self) -> int:
+        """The horizon of the four-input estimator."""
+        kept = self.manifest.kept_inputs
+        return self.manifest.horizon_days if kept is None else kept.horizon_days
+
+    @property
+    def tenure_since(self) -> int | None:
+        """See `model.tenure`."""
+        return self.manifest.tenure_since
 
     @property
     def class_cutoff(self) -> float:
@@ -172,15 +221,18 @@ class Model:
         seen = facts["last_seen"] != NEVER
         end = np.where(seen, facts["last_seen"], 0) + int(self.grid_hours[-1]) * HOUR_MS
         moment = np.where(seen, np.minimum(as_of, end), as_of)
-        return self._probability(self.full, features(facts, moment))
+        values = with_known_tenure(features(facts, moment), facts, self.tenure_since, FEATURES)
+        return self._probability(self.full_graph or self.full, values)
 
     def score_inputs(self, inputs: np.ndarray) -> np.ndarray:
         """(n,) churn probability, 6 decimals, of (n, 4) PREDICT_INPUTS, NaN for missing."""
-        return self._probability(self.inputs, inputs)
+        return self._probability(self.inputs_graph or self.inputs, inputs)
 
-    def _probability(self, estimator: Classifier, rows: np.ndarray) -> np.ndarray:
+    def _probability(self, estimator: Compiled | Classifier, rows: np.ndarray) -> np.ndarray:
         if not len(rows):
             return np.empty(0)
+        if isinstance(estimator, Compiled):
+            return estimator.probability(rows).round(DECIMALS)
         # One thread: a batch is small, and waking a pool in every worker costs more than it
         # saves.
         with self._threads.limit(limits=1):
@@ -193,31 +245,45 @@ class Model:
         return ThreadpoolController()
 
 
-def save(folder: Path, manifest: Manifest, *, full: Classifier, inputs: Classifier) -> Model:
-    """Write both files and return the model; whoever reads meanwhile sees old or new, or refuses.
+def save(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    full: Classifier,
+    inputs: Classifier,
+    graphs: Mapping[str, bytes] = MappingProxyType({}),
+) -> Model:
+    """Write all files and return the model; whoever reads meanwhile sees old or new, or refuses.
 
-    `manifest.version` and `.sha256` are filled in from the pickle. Raises Misconfigured when the
-    folder cannot be written.
+    graphs: compiled estimators by file name (FULL_GRAPH, INPUTS_GRAPH), as many as there are.
+    `manifest.version` and the digests are filled in from the contents. Raises Misconfigured when
+    the folder cannot be written.
     """
     content = pickle.dumps({"full": full, "inputs": inputs}, protocol=5)
     digest = hashlib.sha256(content).hexdigest()
     complete = msgspec.structs.replace(
-        manifest, sha256=digest, version=f"{manifest.candidate}-{digest[:12]}"
+        manifest,
+        sha256=digest,
+        version=f"{manifest.candidate}-{digest[:12]}",
+        compiled={name: hashlib.sha256(graph).hexdigest() for name, graph in graphs.items()},
     )
     stated = msgspec.json.format(msgspec.json.encode(complete)) + b"\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / MODEL_FILE, content)
+        for name, graph in graphs.items():
+            _replace(folder / name, graph)
         # The manifest last: with a new pickle and an old manifest the digests disagree, and
         # loading refuses.
         _replace(folder / MANIFEST_FILE, stated)
     except OSError as error:
         raise Misconfigured(f"cannot write a model to {folder}: {error.strerror}") from error
-    return Model(complete, full, inputs)
+    runnable = {name: Compiled(graph) for name, graph in graphs.items()}
+    return Model(complete, full, inputs, runnable.get(FULL_GRAPH), runnable.get(INPUTS_GRAPH))
 
 
 def load(folder: Path, *, trusted_sha256: str | None = None) -> Model:
-    """Read the model in `folder`.
+    """Read the model in `folder`; with compiled forms, its pickle stays closed until it is needed.
 
     trusted_sha256: digest of model.pkl the deployment trusts, from outside the folder.
     Raises ArtefactMismatch saying what differs and what to do.
@@ -236,8 +302,17 @@ def load(folder: Path, *, trusted_sha256: str | None = None) -> Model:
             f"{trusted_sha256}: restore the trusted model, or trust this one on purpose"
         )
     _check_fits(folder, manifest)
-    estimators = _unpickle(folder, content)
-    return Model(manifest, estimators["full"], estimators["inputs"])
+    full_graph = _graph(folder, manifest, FULL_GRAPH)
+    inputs_graph = _graph(folder, manifest, INPUTS_GRAPH)
+
+    @cache
+    def estimators() -> dict[str, Classifier]:
+        return _unpickle(folder, content)
+
+    if full_graph is None or inputs_graph is None:
+        estimators()  # they serve: what is wrong with them must show now
+    full, inputs = Unopened(lambda: estimators()["full"]), Unopened(lambda: estimators()["inputs"])
+    return Model(manifest, full, inputs, full_graph, inputs_graph)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -253,6 +328,21 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtefactMismatch(f"{path}: not a manifest ({error}): {_TRAIN}") from None
 
 
+def _graph(folder: Path, manifest: Manifest, name: str) -> Compiled | None:
+    """The compiled estimator the manifest names; None: the pickle serves."""
+    stated = manifest.compiled.get(name)
+    if stated is None:
+        return None
+    content = _read(folder / name)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != stated:
+        raise ArtefactMismatch(
+            f"{folder / name}: its sha256 is {digest}, the manifest says {stated}: it is not the "
+            f"compiled form of this model; copy all its files again, or {_TRAIN}"
+        )
+    return Compiled(content) if AVAILABLE else None
+
+
 def require_rules(model: Model, rules: FoldRules) -> None:
     """Raise ArtefactMismatch unless the model learned from facts folded under these rules."""
     if model.manifest.fold_rules != rules.digest:
@@ -266,7 +356,7 @@ def require_rules(model: Model, rules: FoldRules) -> None:
 def _check_fits(folder: Path, manifest: Manifest) -> None:
     """Compare what the model needs with this build; nothing of the pickle was executed yet."""
     here = {
-        "scikit-learn": (_minor(manifest.sklearn), _minor(sklearn.__version__)),
+        "scikit-learn": (_minor(manifest.sklearn), _minor(SKLEARN)),
         "features": (manifest.features, tuple(feature.name for feature in FEATURES)),
         "/predict inputs": (
             manifest.predict_inputs,
@@ -344,6 +434,8 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickle(folder: Path, content: bytes) -> dict[str, Classifier]:
+    from sklearn.exceptions import InconsistentVersionWarning  # noqa: PLC0415 - see SKLEARN
+
     with warnings.catch_warnings():
         # scikit-learn only warns when an estimator comes from another release; its predictions
         # may differ all the same.

@@ -2,7 +2,8 @@
 
 What is learned from the latest period may be a season, and next season it does harm. So a
 calibration is adopted only if, fitted to earlier walk-forward predictions and judged on later
-ones, it lowers log loss over several periods.
+ones, it lowers log loss over several periods, and over the season that comes next, a year earlier,
+where that was judged.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.pipeline import Pipeline
 
-from model.candidates import Classifier
+from contracts.times import DAY_MS
+from model.classifier import Classifier
 from model.estimators import BoundedLogisticRegression
-from model.evaluation import Trial, difference, row_losses
+from model.evaluation import difference, row_losses
+from model.figures import Trial
 
 LEAST: Final = 1e-6
 FEWEST_PERIODS: Final = 2
 """Judged on fewer periods, a calibration is not adopted."""
+YEAR_MS: Final = 365 * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def try_calibrations(
     """
     trials = {}
     for name in NAMES[1:]:
-        gains, users, better, judged = [], [], 0, 0
+        gains: list[np.ndarray] = []
+        parts: list[Predictions] = []
         for period, known_until in enumerate(train_until):
             known = found.part((found.as_of <= known_until) & (found.period < period))
             later = found.part(found.period == period)
@@ -91,13 +96,9 @@ def try_calibrations(
             calibrated = fit_calibration(name, known)(later.probability)
             gain = row_losses(later.label, later.probability) - row_losses(later.label, calibrated)
             gains.append(gain)
-            users.append(later.user)
-            judged += 1
-            better += int(gain.mean() > 0)
-        if judged:
-            gain = np.concatenate(gains)
-            mean, error = difference(gain, np.zeros(len(gain)), np.concatenate(users))
-            trials[name] = Trial(judged, better, round(mean, 6), round(error, 6))
+            parts.append(later)
+        if gains:
+            trials[name] = _trial(gains, parts)
     good = [name for name, trial in trials.items() if _convinces(trial)]
     return max(good, key=lambda name: trials[name].gain, default="none"), trials
 
@@ -126,9 +127,32 @@ def _scale_trees(trees: Any, slope: float, shift: float) -> None:
         tree.nodes["value"] *= slope
 
 
+def _trial(gains: list[np.ndarray], parts: list[Predictions]) -> Trial:
+    """What the gains (n,) in log loss on the rows of each judged period come to."""
+    gain = np.concatenate(gains)
+    user, period, as_of = (
+        np.concatenate([getattr(part, column) for part in parts])
+        for column in ("user", "period", "as_of")
+    )
+    mean, error = difference(gain, np.zeros(len(gain)), user, period)
+    a_year_ago = int(as_of.max()) - YEAR_MS
+    length = int(np.ptp(parts[-1].as_of))
+    season = (as_of > a_year_ago) & (as_of <= a_year_ago + length)
+    # A season of which only the end was seen is another season.
+    seen = int(as_of.min()) <= a_year_ago
+    return Trial(
+        periods=len(gains),
+        better_in=sum(int(one.mean() > 0) for one in gains),
+        gain=round(mean, 6),
+        error=round(error, 6),
+        season_gain=round(float(gain[season].mean()), 6) if seen and season.any() else None,
+    )
+
+
 def _convinces(trial: Trial) -> bool:
     several = trial.periods >= FEWEST_PERIODS and 2 * trial.better_in > trial.periods
-    return several and trial.gain > trial.error
+    in_season = trial.season_gain is None or trial.season_gain > 0
+    return several and trial.gain > trial.error and in_season
 
 
 def _both(label: np.ndarray) -> bool:

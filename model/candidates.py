@@ -10,10 +10,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from model.classifier import Classifier
 from model.estimators import BlankUnstated, BoundedLogisticRegression, FillMissing
-
-Classifier = Any
-"""Something with scikit-learn's fit and predict_proba; scikit-learn ships no types."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Candidate:
 
 def _logistic(directions: Sequence[int], _seed: int) -> Classifier:
     # A user gives several rows, so there is less to learn from than rows: a firm penalty.
-    return BoundedLogisticRegression(tuple(directions), C=0.01)
+    return BoundedLogisticRegression(tuple(directions), C=0.003)
 
 
 def _boosting(directions: Sequence[int], seed: int) -> Classifier:

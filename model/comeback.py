@@ -25,6 +25,9 @@ WITHIN_MS: Final = 7 * DAY_MS
 """What takes longer than a week is no answer to somebody who has to act now."""
 
 
+_PURCHASE: Final = NAMED_TYPES.index("purchase")
+
+
 class ScoringModel(Protocol):
     """What of a model a counterfactual needs."""
 
@@ -40,10 +43,15 @@ class Comeback:
     probability: float | None
     """The risk when the last of them has ended (of 0: as of now)."""
     pages: int
-    """Of an ordinary session, as are the minutes."""
+    """Of an ordinary session, as are the minutes and the purchases."""
     minutes: float
     every_days: float
-    """Usual gap from the end of a session to the next."""
+    """Usual gap from the end of a session to the next; a day where none is known."""
+    has_rhythm: bool = True
+    """Whether a usual gap is known."""
+    purchases: int = 0
+    value: float = 0.0
+    """Of one purchase."""
 
     @property
     def text(self) -> str:
@@ -52,10 +60,17 @@ class Comeback:
             return "no plausible activity within a week suffices"
         if not self.sessions:
             return "the risk is low enough already"
-        visit = f"{count(self.pages, 'page')} and {count(self.minutes, 'minute')} each"
-        often = f", {every(self.every_days)}" if self.sessions > 1 else ""
+        parts = []
+        if self.pages or self.minutes:
+            parts.append(f"{count(self.pages, 'page')} and {count(self.minutes, 'minute')} each")
+        if self.purchases:
+            worth = f" of {self.value:,.2f}" if self.value else ""
+            parts.append(f"{count(self.purchases, 'purchase')}{worth} each")
+        if self.sessions > 1:
+            parts.append(every(self.every_days) if self.has_rhythm else "a day apart")
+        usual = f" ({', '.join(parts)})" if parts else ""
         return (
-            f"{count(self.sessions, 'visit')} as usual ({visit}{often}) "
+            f"{count(self.sessions, 'visit')} as usual{usual} "
             f"would bring the risk to {self.probability:.2f}"
         )
 
@@ -66,8 +81,8 @@ def comeback(
     """The least number of ordinary sessions after `as_of` that brings one user below a risk.
 
     facts: (1,) FACTS; as_of: epoch ms. The first session begins at `as_of`, the others follow at
-    the user's usual gap, all within a week; each is as long and goes as far as theirs do on
-    average. The risk is asked for when the last session has ended.
+    the user's usual gap, all within a week; each is as long, goes as far and buys as much as
+    theirs do on average. The risk is asked for when the last session has ended.
     """
     sessions = int(facts["sessions"][0])
     pages = round(int(facts["pages"][0]) / max(sessions, 1))
@@ -76,18 +91,22 @@ def comeback(
     start = as_of if last_seen == NEVER else max(as_of, last_seen + SESSION_GAP_MS + MINUTE_MS)
     gap = _gap_ms(facts)
     events = min(max(1, round(int(facts["events"][0]) / max(sessions, 1))), MOST_EVENTS)
+    bought = int(facts["types"][0, _PURCHASE])
+    purchases = min(round(bought / max(sessions, 1)), events)
+    cents = round(int(facts["purchase_cents"][0]) / max(bought, 1))
     moments = min(MINUTE_MS, SESSION_GAP_MS // events) * np.arange(events)
-    about = (pages, round(seconds / 60, 2), round(gap / DAY_MS, 2))
+    rhythm = bool(facts["gaps"][0] >= 2)
+    every_days = round(gap / DAY_MS, 2)
+    about = (pages, round(seconds / 60, 2), every_days, rhythm, purchases, cents / 100)
     now = float(model.score(facts, np.array([as_of]))[0])
     if now < below:
         return Comeback(0, now, *about)
     period = gap + int(moments[-1])
     starts = start + period * np.arange(min(MOST_SESSIONS, 1 + WITHIN_MS // period))
-    futures = fold(
-        np.repeat(facts, len(starts)),
-        *_visits(facts, starts[:, None] + moments, pages, seconds),
-        rules,
-    )
+    visits = _visits(facts, starts[:, None] + moments, pages, seconds)
+    visits["type_slot"][:, :purchases] = _PURCHASE
+    visits["cents"][:, :purchases] = cents
+    futures = fold(np.repeat(facts, len(starts)), *_first_of(visits), rules)
     risk = model.score(futures, futures["last_seen"] + SESSION_GAP_MS)
     enough = np.flatnonzero(risk < below)
     if not len(enough):
@@ -101,13 +120,8 @@ def _gap_ms(facts: np.ndarray) -> int:
     return max(DAY_MS if np.isnan(usual) else round(usual), SESSION_GAP_MS + MINUTE_MS)
 
 
-def _visits(
-    facts: np.ndarray, moments: np.ndarray, pages: int, seconds: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """EVENT_ROW of the first k sessions for each k, and which future (k - 1) they belong to.
-
-    moments: (sessions, events of one) epoch ms.
-    """
+def _visits(facts: np.ndarray, moments: np.ndarray, pages: int, seconds: int) -> np.ndarray:
+    """EVENT_ROW of page views at (sessions, events of one) epoch ms, in that shape."""
     each = np.zeros(moments.shape, EVENT_ROW)
     each["occurred_at"] = each["log_time"] = moments
     each["log_number"] = facts["log_number"][0]
@@ -120,6 +134,11 @@ def _visits(
     for name, total in (("pages", pages), ("seconds", seconds)):
         # Cumulated and rounded, so that the parts add up to the whole.
         each[name] = np.diff(np.rint(np.linspace(0, total, moments.shape[1] + 1)))
-    futures = [each[: k + 1].ravel() for k in range(len(moments))]
+    return each
+
+
+def _first_of(sessions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """EVENT_ROW of the first k sessions for each k, and which future (k - 1) they belong to."""
+    futures = [sessions[: k + 1].ravel() for k in range(len(sessions))]
     user = np.repeat(np.arange(len(futures)), [len(rows) for rows in futures])
     return np.concatenate(futures), user

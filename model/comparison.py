@@ -22,14 +22,10 @@ from model.calibration import (
     fit_calibration,
     try_calibrations,
 )
-from model.candidates import CANDIDATES, Candidate, Classifier, fitted
+from model.candidates import CANDIDATES, Candidate, fitted
+from model.classifier import Classifier
 from model.dataset import INSTANT, PROBES, SESSION_END, STRATA, Moments, Rows
 from model.evaluation import (
-    Check,
-    Cost,
-    Figures,
-    PeriodCheck,
-    Trial,
     by_stratum,
     check,
     difference,
@@ -38,6 +34,7 @@ from model.evaluation import (
     simplest_good_enough,
 )
 from model.features import FEATURES, PREDICT_INPUTS
+from model.figures import Check, Cost, Figures, PeriodCheck, Trial
 from model.split import Split
 
 Say = Callable[[str], None]
@@ -93,9 +90,11 @@ def compare(
         raw[candidate.name], raw_probes[candidate.name] = both
     losses = {name: row_losses(label, probability) for name, probability in raw.items()}
     shipped = [candidate.name for candidate in CANDIDATES if candidate.is_shipped]
-    name, behind = simplest_good_enough({n: losses[n] for n in shipped}, user)
+    name, behind = simplest_good_enough({n: losses[n] for n in shipped}, user, period)
     best = min(shipped, key=lambda n: float(losses[n].mean()))
-    behind |= {n: difference(losses[n], losses[best], user) for n in losses if n not in behind}
+    behind |= {
+        n: difference(losses[n], losses[best], user, period) for n in losses if n not in behind
+    }
     chosen = next(candidate for candidate in CANDIDATES if candidate.name == name)
 
     say("looking at calibration and at what the law of silence costs")
@@ -106,7 +105,7 @@ def compare(
     calibrated = np.round(_apply(uncalibrated.probability, walked, period), DECIMALS)
     found = Predictions(label, calibrated, user, uncalibrated.as_of, period)
     free, _ = forecast(chosen, FREE, rows, None, splits, seed=seed)
-    law = difference(losses[name], row_losses(label, free), user)
+    law = difference(losses[name], row_losses(label, free), user, period)
 
     probed = [np.flatnonzero(split.validation(probes.moments.as_of)) for split in splits]
     probe_order = np.concatenate(probed)

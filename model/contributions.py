@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
-from model.candidates import Classifier
+from model.classifier import Classifier
 from model.estimators import BlankUnstated, BoundedLogisticRegression
 from model.tree_shap import TreeShap
 
@@ -26,8 +26,6 @@ class Additive(Protocol):
 
     base: float
     """Log-odds before anything is known of a row."""
-    typical: np.ndarray
-    """(d,) the middle value of each feature in training, NaN where the estimator does not tell."""
 
     def contributions(self, rows: np.ndarray) -> np.ndarray:
         """(n, d) float64; base + contributions.sum(axis=1) is the log-odds of (n, d) rows."""
@@ -52,8 +50,6 @@ class _Linear:
         self._estimator = estimator
         self._features = len(estimator.medians_)
         self.base = estimator.intercept_
-        squeezed = np.where(estimator.constant_, np.nan, estimator.medians_)
-        self.typical = np.sign(squeezed) * np.expm1(np.abs(squeezed))
 
     def contributions(self, rows: np.ndarray) -> np.ndarray:
         estimator, d = self._estimator, self._features
@@ -71,14 +67,6 @@ class _Boosted:
         nodes = [tree.nodes for (tree,) in trees._predictors]
         self._shap = TreeShap(nodes, trees.n_features_in_)
         self.base = self._shap.expected + float(trees._baseline_prediction.item())
-        self.typical = np.array(
-            [_middle(edges, trees.max_bins) for edges in trees._bin_mapper.bin_thresholds_]
-        )
 
     def contributions(self, rows: np.ndarray) -> np.ndarray:
         return self._shap.values(np.asarray(rows, np.float64))
-
-
-def _middle(edges: np.ndarray, max_bins: int) -> float:
-    """The median where the bins' edges are percentiles; of columns with few values they are not."""
-    return float(edges[len(edges) // 2]) if len(edges) == max_bins - 1 else np.nan

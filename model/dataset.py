@@ -23,15 +23,14 @@ from contracts.times import DAY_MS, HOUR_MS, SESSION_GAP_MS
 from model.event_log import EventLog
 from model.features import FEATURES, PREDICT_INPUTS, features, predict_inputs
 from model.fold import fold
+from model.instants import FOREVER
+from model.tenure import with_known_tenure
 
 STRATA: Final = ("instant", "session_end", "silence")
 INSTANT, SESSION_END, SILENCE = range(3)
 
 Progress = Callable[[int, int], None]
 """Called with (done, all)."""
-
-FOREVER: Final = 2**62
-"""The end of a silence that outlasts the log."""
 
 _ROUNDS: Final = 64
 """How often silences are drawn before a log counts as having too few long ones."""
@@ -73,6 +72,11 @@ class Moments:
     def __len__(self) -> int:
         return len(self.as_of)
 
+    def __getitem__(self, chosen: np.ndarray) -> Moments:
+        return Moments(
+            self.user[chosen], self.as_of[chosen], self.stratum[chosen], self.label[chosen]
+        )
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -83,6 +87,9 @@ class Rows:
     """(n, len(FEATURES)), NaN for missing."""
     inputs: np.ndarray
     """(n, 4) PREDICT_INPUTS, NaN for missing."""
+
+    def __getitem__(self, chosen: np.ndarray) -> Rows:
+        return Rows(self.moments[chosen], self.features[chosen], self.inputs[chosen])
 
     @property
     def digest(self) -> str:
@@ -125,7 +132,11 @@ def draw_moments(
         _session_ends(sessions, window, share, rng),
         _into_silence(sessions, window, share, rng),
     ]
-    drawn = [_with_known_outcome(part, as_of, window, outcome) for part, as_of in placed]
+    known_since = _known_since(log)
+    drawn = [
+        _with_known_outcome(part, as_of, window, outcome)
+        for part, as_of in (_of_the_known(*one, known_since) for one in placed)
+    ]
     share = min(len(as_of) for _, as_of, _ in drawn)
     user = np.concatenate([part.user[:share] for part, _, _ in drawn])
     as_of = np.concatenate([moment[:share] for _, moment, _ in drawn])
@@ -133,6 +144,19 @@ def draw_moments(
     stratum = np.repeat(np.arange(len(STRATA), dtype=np.uint8), share)
     order = np.lexsort((stratum, user, as_of))
     return Moments(user[order], as_of[order], stratum[order], label[order])
+
+
+def _known_since(log: EventLog) -> np.ndarray:
+    """(users,) epoch ms from which the log holds an activity of the user."""
+    since = np.full(len(log.user_ids), FOREVER, np.int64)
+    np.minimum.at(since, log.user[log.active], log.rows["log_time"][log.active])
+    return since
+
+
+def _of_the_known(part: Silences, as_of: np.ndarray, known_since: np.ndarray) -> _Placed:
+    """Nobody asks about a user whose first event is still under way."""
+    known = known_since[part.user] <= as_of
+    return part[known], as_of[known]
 
 
 def _with_known_outcome(
@@ -158,6 +182,7 @@ def draw_probes(
     rng = np.random.default_rng(seed)
     every = silences(log)
     sessions = every[every.end - every.start > SESSION_GAP_MS]
+    known_since = _known_since(log)
     after = (0, SESSION_GAP_MS, *(days * DAY_MS for days in PROBE_DAYS))
     drawn = []
     for kind, silent in enumerate(after):
@@ -170,7 +195,8 @@ def draw_probes(
             & (silent <= window.silence)
         )
         chosen = rng.permutation(usable)[:each]
-        part, moment, label = _with_known_outcome(source[chosen], as_of[chosen], window, outcome)
+        known = _of_the_known(source[chosen], as_of[chosen], known_since)
+        part, moment, label = _with_known_outcome(*known, window, outcome)
         drawn.append((part.user, moment, label, np.full(len(moment), kind, np.uint8)))
     user, as_of, label, stratum = (np.concatenate(column) for column in zip(*drawn, strict=True))
     order = np.lexsort((stratum, user, as_of))
@@ -178,10 +204,16 @@ def draw_probes(
 
 
 def replay(
-    log: EventLog, moments: Moments, rules: FoldRules, on_progress: Progress | None = None
+    log: EventLog,
+    moments: Moments,
+    rules: FoldRules,
+    on_progress: Progress | None = None,
+    *,
+    tenure_since: int | None = None,
 ) -> Rows:
     """Fold the log up to every moment and take the features there.
 
+    tenure_since: see `model.tenure`.
     All users advance at once: the r-th round folds what lies between everybody's moment r-1 and
     moment r. That is allowed because where `fold` is cut makes no difference.
     """
@@ -189,8 +221,10 @@ def replay(
     inputs = np.empty((len(moments), len(PREDICT_INPUTS)))
     done = 0
     for which, facts in facts_at(log, moments.user, moments.as_of, rules):
-        values[which] = features(facts, moments.as_of[which])
-        inputs[which] = predict_inputs(facts, moments.as_of[which])
+        as_of = moments.as_of[which]
+        full, four = features(facts, as_of), predict_inputs(facts, as_of)
+        values[which] = with_known_tenure(full, facts, tenure_since, FEATURES)
+        inputs[which] = with_known_tenure(four, facts, tenure_since, PREDICT_INPUTS)
         done += len(which)
         if on_progress is not None:
             on_progress(done, len(moments))

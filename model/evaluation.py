@@ -5,71 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from model.figures import Check, Figures
+
 CALIBRATION_BINS: Final = 15
 FIGURE_DECIMALS: Final = 6
+BOOTSTRAP_DRAWS: Final = 400
 _LEAST: Final = 1e-6
 """Scores are rounded to 6 decimals, so a 0 means less than this; its log loss stays finite."""
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """What a set of predictions was worth. Ranking figures are None when only one class occurs."""
-
-    rows: int
-    base_rate: float
-    auc: float | None
-    average_precision: float | None
-    brier: float
-    log_loss: float
-    ece: float
-    """Expected calibration error over 15 bins of equal mass."""
-    top_decile_lift: float | None
-    """Churn rate among the tenth with the highest risk, over the base rate."""
-
-
-class Check(msgspec.Struct, frozen=True):
-    """Whether predictions of one kind of row are right on average, and what chance alone does."""
-
-    rows: int
-    base_rate: float
-    predicted: float
-    """Mean prediction."""
-    ece: float
-    floor: float
-    """Calibration error a perfect model would have on so many rows."""
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """How a calibration did on the periods it could be judged on."""
-
-    periods: int
-    better_in: int
-    gain: float
-    """Mean log loss without it minus with it; positive is better."""
-    error: float
-    """Its standard error, rows clustered by user."""
-
-
-class Cost(msgspec.Struct, frozen=True):
-    """What a constraint costs: mean log loss with it minus without, and the standard error."""
-
-    log_loss: float
-    error: float
-
-
-class PeriodCheck(msgspec.Struct, frozen=True):
-    """One walk-forward validation period, ISO 8601 in UTC, its end excluded."""
-
-    start: str
-    end: str
-    fitted_until: str
-    rows: int
-    base_rate: float
-    predicted: float
-    log_loss: float
 
 
 def check(label: np.ndarray, probability: np.ndarray, seed: int = 0) -> Check:
@@ -149,20 +94,30 @@ def top_decile_lift(label: np.ndarray, probability: np.ndarray) -> float:
     return float(label[top].mean() / label.mean())
 
 
-def difference(loss: np.ndarray, best: np.ndarray, user: np.ndarray) -> tuple[float, float]:
-    """Mean of loss - best over rows (n,), and its standard error with rows clustered by user.
+def difference(
+    loss: np.ndarray, best: np.ndarray, user: np.ndarray, period: np.ndarray
+) -> tuple[float, float]:
+    """Mean of loss - best over rows (n,), and its standard error: users drawn anew per period.
 
-    A user's rows are not independent; treating them so makes every difference look certain.
+    A bootstrap (Efron 1979), the same draws for the same rows. A user's rows are not independent,
+    and treating them so makes every difference look certain; periods are not drawn, for each was
+    chosen, so each keeps its users.
     """
     paired = loss - best
-    mean = float(paired.mean())
-    _, index = np.unique(user, return_inverse=True)
-    per_user = np.bincount(index, weights=paired - mean)
-    return mean, float(np.sqrt((per_user**2).sum()) / len(paired))
+    rng = np.random.default_rng(0)
+    sums, rows = np.zeros(BOOTSTRAP_DRAWS), np.zeros(BOOTSTRAP_DRAWS)
+    for one in np.unique(period):
+        inside = period == one
+        _, whose = np.unique(user[inside], return_inverse=True)
+        surplus, count = np.bincount(whose, paired[inside]), np.bincount(whose)
+        drawn = rng.integers(len(count), size=(BOOTSTRAP_DRAWS, len(count)))
+        sums += surplus[drawn].sum(axis=1)
+        rows += count[drawn].sum(axis=1)
+    return float(paired.mean()), float((sums / rows).std())
 
 
 def simplest_good_enough(
-    losses: Mapping[str, np.ndarray], user: np.ndarray
+    losses: Mapping[str, np.ndarray], user: np.ndarray, period: np.ndarray
 ) -> tuple[str, dict[str, tuple[float, float]]]:
     """Pick the first candidate that is within one standard error of the best.
 
@@ -170,7 +125,7 @@ def simplest_good_enough(
     per candidate, the difference to the best and that difference's standard error.
     """
     best = min(losses, key=lambda name: float(losses[name].mean()))
-    behind = {name: difference(loss, losses[best], user) for name, loss in losses.items()}
+    behind = {name: difference(loss, losses[best], user, period) for name, loss in losses.items()}
     chosen = next(name for name, (mean, error) in behind.items() if mean <= error)
     return chosen, {name: (_shown(mean), _shown(error)) for name, (mean, error) in behind.items()}
 

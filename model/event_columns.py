@@ -21,6 +21,7 @@ from contracts.events import (
     ACTIVE,
     CATEGORIES,
     EVENT_ROW,
+    MAX_FUTURE_MS,
     NO_VALUE,
     PASSIVE,
     SNAPSHOT,
@@ -31,23 +32,27 @@ from contracts.events import (
 )
 from contracts.record import LOGGED_IN, LOGGED_OUT, UNKNOWN
 from contracts.times import DAY_MS, NEVER
+from model.event_files import RECEIVED
 
 
 @dataclass(frozen=True)
 class Columns:
     """Events as rows, not yet in log order: `offset` is 0, and so is `id` where nameless.
 
-    rows: (n,) EVENT_ROW; users: n names; nameless: (n,) bool, came without an event id.
+    rows: (n,) EVENT_ROW, log time as if received when they occurred; users: n names; nameless:
+    (n,) bool, came without an event id; received: (n,) epoch ms of receipt, NEVER if not stated.
     """
 
     rows: np.ndarray
     users: list[str]
     nameless: np.ndarray
+    received: np.ndarray
 
 
 _TYPES: Final[dict[str, Callable[[pa.DataType], bool]]] = {
     "occurred_at": pa.types.is_integer,
     "signed_up_at": pa.types.is_integer,
+    RECEIVED: pa.types.is_integer,
     "pages_visited": pa.types.is_integer,
     "time_spent": pa.types.is_floating,
     "days_since_signup": pa.types.is_floating,
@@ -76,8 +81,15 @@ def columns_of(batch: pa.RecordBatch, rules: FoldRules) -> Columns | None:
         stated[name] = column
     if any(name not in stated or stated[name].null_count for name in _REQUIRED):
         return None
-    return _rows(stated, rules) if _within_limits(stated) else None
+    if not _within_limits(stated):
+        return None
+    columns = _rows(stated, rules)
+    early = columns.rows["occurred_at"] > columns.received + MAX_FUTURE_MS
+    return None if (early & (columns.received != NEVER)).any() else columns
 
+
+_LIKE: Final = {RECEIVED: "occurred_at"}
+"""What is no field of an event, and the field whose limits it has."""
 
 _REQUIRED: Final = ("user_id", "type", "occurred_at")
 
@@ -96,7 +108,7 @@ def _within_limits(stated: dict[str, pa.Array]) -> bool:
             for name, column in stated.items():
                 if name != "type":
                     for value in _extremes(column.filter(mask).drop_null()):
-                        convert({"user_id": "u", "type": kind} | {name: value})
+                        convert({"user_id": "u", "type": kind} | {_LIKE.get(name, name): value})
     except BadRecord:
         return False
     return True
@@ -143,7 +155,10 @@ def _rows(stated: dict[str, pa.Array], rules: FoldRules) -> Columns:
         ids = stated["event_id"].to_pylist()
         nameless = np.fromiter((value is None for value in ids), bool, n)
         rows["id"] = [0 if value is None else id_hash(value) for value in ids]
-    return Columns(rows, stated["user_id"].to_pylist(), nameless)
+    received = np.full(n, NEVER)
+    if RECEIVED in stated:
+        received = _numbers(stated[RECEIVED], NEVER).astype(np.int64)
+    return Columns(rows, stated["user_id"].to_pylist(), nameless, received)
 
 
 def _coded(column: pa.Array) -> tuple[list[str], np.ndarray]:

@@ -1,7 +1,7 @@
 """Recorded events on disk: CSV, JSONL (both also as .gz) and Parquet, in the event's own shape.
 
-Columns are the fields of contracts.events.ActivityEvent. Others go into `properties`; an empty
-CSV cell, a JSON null and a Parquet null mean "not stated".
+Columns are the fields of contracts.events.ActivityEvent, and `received_at`. Others go into
+`properties`; an empty CSV cell, a JSON null and a Parquet null mean "not stated".
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, TextIO, cast
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, TextIO, cast
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts.errors import BadRecord, Misconfigured
-from contracts.events import ActivityEvent, convert, instant_ms
+from contracts.events import MAX_FUTURE_MS, ActivityEvent, convert, instant_ms
 
 Progress = Callable[[int], None]
 """Told now and then how many events have been read or written so far."""
@@ -30,6 +30,9 @@ Format = Literal["csv", "jsonl", "parquet"]
 
 FIELDS: Final = tuple(ActivityEvent.__struct_fields__)
 INSTANTS: Final = ("occurred_at", "signed_up_at")
+RECEIVED: Final = "received_at"
+"""When the log took the event: about the record, not part of the event. May be absent."""
+
 INTEGERS: Final = ("schema_version", "pages_visited")
 FLOATS: Final = ("time_spent", "days_since_signup", "value")
 TEXTS: Final = (
@@ -55,10 +58,23 @@ def format_of(path: Path) -> Format:
     )
 
 
+class Recorded(NamedTuple):
+    """An event, and when the log took it (epoch ms), None where that was not recorded."""
+
+    event: ActivityEvent
+    received: int | None
+
+
 def read_events(
     path: Path | str, *, on_progress: Progress | None = None
 ) -> Iterator[ActivityEvent]:
-    """Yield the events of one recorded log, in file order.
+    """Yield the events of one recorded log, in file order; raises like `read_recorded`."""
+    for recorded in read_recorded(path, on_progress=on_progress):
+        yield recorded.event
+
+
+def read_recorded(path: Path | str, *, on_progress: Progress | None = None) -> Iterator[Recorded]:
+    """Yield the events of one recorded log with their times of receipt, in file order.
 
     Raises BadRecord naming path, line (row, for Parquet) and field of the first bad event, and
     Misconfigured for a file that cannot be read at all.
@@ -67,17 +83,38 @@ def read_events(
     count = 0
     for count, (line, fields) in enumerate(_rows(path), start=1):
         try:
-            event = convert(fields())
+            recorded = _recorded(fields())
         except BadRecord as error:
             raise at_line(path, line, error) from None
-        if event.occurred_at is None:
-            missing = BadRecord("occurred_at: required in a recorded log", field="occurred_at")
-            raise at_line(path, line, missing)
-        yield event
+        yield recorded
         if on_progress is not None and count % _PROGRESS_EVERY == 0:
             on_progress(count)
     if on_progress is not None:
         on_progress(count)
+
+
+def _recorded(fields: dict[str, Any]) -> Recorded:
+    received = fields.pop(RECEIVED, None)
+    event = convert(fields)
+    if event.occurred_at is None:
+        raise BadRecord("occurred_at: required in a recorded log", field="occurred_at")
+    if received is None:
+        return Recorded(event, None)
+    received_ms = _received_ms(received)
+    if instant_ms(event.occurred_at) > received_ms + MAX_FUTURE_MS:
+        raise BadRecord("received_at: more than a day before occurred_at", field=RECEIVED)
+    return Recorded(event, received_ms)
+
+
+def _received_ms(received: Any) -> int:
+    """Read like any other instant of an event; raises BadRecord naming received_at."""
+    try:
+        as_event = convert({"user_id": "u", "type": "x", "occurred_at": received})
+    except BadRecord as error:
+        reason = error.reason.replace("occurred_at", RECEIVED)
+        raise BadRecord(reason, field=RECEIVED) from None
+    assert as_event.occurred_at is not None, "it was stated"
+    return instant_ms(as_event.occurred_at)
 
 
 def at_line(path: Path, line: int, error: BadRecord) -> BadRecord:
@@ -183,7 +220,7 @@ def _from_text(name: str, text: str) -> Any:
             return _whole(float(text))
         if name in FLOATS:
             return float(text)
-        if name in INSTANTS:
+        if name in INSTANTS or name == RECEIVED:
             return int(text) if text.lstrip("-").isdecimal() else text
         if name == "is_logged_in":
             return _TRUTHS[text.strip().lower()]
@@ -265,7 +302,7 @@ def _plain(path: Path, name: str, column: pa.Array) -> pa.Array:
         column = column.dictionary_decode()
         kind = column.type
     if pa.types.is_timestamp(kind):
-        if name in INSTANTS:
+        if name in INSTANTS or name == RECEIVED:
             if kind.tz is None:
                 raise BadRecord(f"{path}: {name} needs a time zone, for example UTC", field=name)
             return column.cast(pa.timestamp("ms", kind.tz), safe=False).cast(pa.int64())
@@ -288,7 +325,7 @@ def _check_columns(path: Path, columns: list[str]) -> None:
 
 
 def _shaped(stated: dict[str, Any]) -> dict[str, Any]:
-    """Move what is no field of an event into `properties`."""
+    """Move what is no field of an event, nor about its record, into `properties`."""
     foreign = stated.keys() - _KNOWN
     if not foreign:
         return stated
@@ -300,7 +337,7 @@ def _shaped(stated: dict[str, Any]) -> dict[str, Any]:
     return shaped
 
 
-_KNOWN = frozenset(FIELDS)
+_KNOWN = frozenset((*FIELDS, RECEIVED))
 
 # --- writing ---------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ import numpy as np
 from contracts.activity import FoldRules
 from contracts.record import blank_facts
 from contracts.times import DAY_MS, HOUR_MS, NEVER
-from model.candidates import CANDIDATES, Classifier, fitted
+from model.candidates import CANDIDATES, fitted
+from model.classifier import Classifier
 from model.comparison import FULL, churn_of
 from model.contributions import additive
 from model.dataset import Rows, facts_at
@@ -20,6 +21,7 @@ from model.event_log import EventLog
 from model.features import FEATURES, features, usual_gap_ms
 from model.reasons import MEMBERS
 from model.split import Split
+from model.tenure import with_known_tenure
 
 MOST_USERS: Final = 2_000
 MOST_ROWS: Final = 3_000
@@ -51,13 +53,14 @@ def gather(
     full: Classifier,
     *,
     grid_hours: Sequence[int],
+    tenure_since: int | None,
     seed: int,
 ) -> Evidence:
     """Everything a report shows that is not decided on."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(rows.features))[:MOST_ROWS])
     return Evidence(
-        examples=_examples(log, rules, full, grid_hours, rng),
+        examples=_examples(log, rules, full, grid_hours, rng, tenure_since=tenure_since),
         effects=_effects(full, rows.features[chosen]),
         ablation=_ablation(rows, last_split, seed),
     )
@@ -69,6 +72,8 @@ def _examples(
     full: Classifier,
     grid_hours: Sequence[int],
     rng: np.random.Generator,
+    *,
+    tenure_since: int | None,
 ) -> tuple[Example, ...]:
     user = np.sort(rng.permutation(len(log.user_ids))[:MOST_USERS])
     facts = blank_facts(len(user))
@@ -90,7 +95,9 @@ def _examples(
     examples = []
     for who, one in picked.items():
         moments = facts["last_seen"][one] + hours * HOUR_MS
-        risk = churn_of(full, features(np.repeat(facts[one : one + 1], len(hours)), moments))
+        silent = np.repeat(facts[one : one + 1], len(hours))
+        values = with_known_tenure(features(silent, moments), silent, tenure_since, FEATURES)
+        risk = churn_of(full, values)
         examples.append(Example(who, tuple((hours / 24).tolist()), tuple(risk.tolist())))
     return tuple(examples)
 

@@ -42,6 +42,8 @@ class Feature:
     why: str
 
 
+WEEK_DAYS: Final = 7
+
 _COUNT: Final = float(2**32 - 1)
 _TOTAL: Final = 2 * _COUNT  # base + counted
 _MINUTES: Final = _TOTAL / 60
@@ -133,6 +135,12 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "Minutes of today and the 27 days before.",
         "How much time was given lately.",
     ),
+    _fading(
+        "active_days_per_week", "days a week", 7,
+        "Active days a week since the first visit; a week is added to the time, so that a "
+        "newcomer's first days do not count as a habit.",
+        "The pace of a whole history: what is left of it when somebody stays away.",
+    ),
     _PAGES,
     _TIME_SPENT,
     _frozen(
@@ -155,6 +163,11 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "value", "money", (-_MONEY, _MONEY),
         "Sum of `value` over all events, returns taken off.",
         "Money spent is a commitment, money returned is not.",
+    ),
+    _frozen(
+        "money_per_active_day", "money", (0, _MONEY),
+        "Money of purchases, returns not taken off, per active day.",
+        "A large order is not placed on a whim, and a small one may be a trial.",
     ),
     _frozen(
         "is_cancelled", "yes or no", (0, 1),
@@ -245,6 +258,7 @@ def features(facts: np.ndarray, as_of: np.ndarray | int) -> np.ndarray:
         **_windows(facts, last_seen // DAY_MS, as_of // DAY_MS),
         **_totals(facts),
         **_rates(facts, last_seen, seen),
+        "active_days_per_week": _pace(facts, as_of, seen),
         **_gaps(facts, usual_gap),
         "last_hour": _known(last_seen % DAY_MS / HOUR_MS, seen),
         # 1970 began on a Thursday.
@@ -341,9 +355,15 @@ def _rates(facts: np.ndarray, last_seen: np.ndarray, seen: np.ndarray) -> dict[s
         "tenure_days": _known((last_seen - began) / DAY_MS, seen),
         "active_day_share": _known(facts["active_days"] / days, seen),
         "events_per_active_day": _ratio(facts["events"], facts["active_days"]),
+        "money_per_active_day": _ratio(facts["purchase_cents"] / 100, facts["active_days"]),
         "pages_per_session": _ratio(facts["pages"], sessions),
         "minutes_per_session": _ratio(facts["seconds"] / 60, sessions),
     }
+
+
+def _pace(facts: np.ndarray, as_of: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    days = (as_of - np.where(seen, facts["first_seen"], as_of)) / DAY_MS
+    return _known(facts["active_days"] * WEEK_DAYS / (days + WEEK_DAYS), seen)
 
 
 def _gaps(facts: np.ndarray, usual_gap: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from contracts.errors import Misconfigured
 from contracts.times import DAY_MS
-from model.dataset import FOREVER, silences
+from model.dataset import silences
 from model.event_log import EventLog
+from model.instants import FOREVER
 
 RETURNING_SHARE: Final = 0.1
 """A horizon is long enough when fewer than this share of silences of that length ever end."""

@@ -1,17 +1,20 @@
-"""What became of a user: by their silence, by an event that says so, or by a list.
+"""What became of a user: by their silence, by an event that says so, by a list, or by a verdict.
 
 Silence is the default, and needs nothing: no activity in (t, t + H]. A business with contracts
-knows better, from a cancellation in its log or from a file of its own.
+knows better, from a cancellation in its log or from a file of its own. What people say of alerts
+are notes, and labels only where somebody decides so.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,12 +22,15 @@ import pyarrow.parquet as pq
 from contracts.errors import BadRecord, Misconfigured
 from contracts.events import NAMED_TYPES
 from contracts.times import to_ms
-from model.dataset import FOREVER, INSTANT, Moments, Outcome
+from model.dataset import INSTANT, Moments, Outcome
 from model.event_log import EventLog
+from model.instants import FOREVER, Instants
 from model.volume import Volume
 
 FEWEST_LEAKS: Final = 20
 """A type that occurs less often than this is not accused of anything."""
+
+VERDICTS: Final = ("helped", "wrong", "duplicate")
 
 _TRUTHS: Final = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0}
 
@@ -39,7 +45,7 @@ def outcome_of(
     Raises Misconfigured for a type without a counter of its own, or one the log does not have.
     """
     quits = _times_of(log, _slots(log, churn_types)) if churn_types else None
-    visits = _Times(log, log.active)
+    visits = _instants(log, log.active)
 
     def outcome(user: np.ndarray, as_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         known = ~volume.masked(as_of, horizon)
@@ -63,7 +69,7 @@ def telltale_types(log: EventLog, horizon: int, churn_types: Sequence[str] = ())
         quits = _times_of(log, _slots(log, churn_types))
         after = quits.last(who, when) > -FOREVER
     else:
-        last = _Times(log, log.active).last(who, when)
+        last = _instants(log, log.active).last(who, when)
         after = (when - last > horizon) & (last > -FOREVER)
     found = []
     for slot in np.unique(log.rows["type_slot"]):
@@ -81,10 +87,9 @@ def read_labels(path: Path, log: EventLog) -> tuple[Moments, int]:
     Returns them in time order, and how many rows were left out because the log knows nothing of
     that user at that time. Raises BadRecord naming the line, Misconfigured for an unreadable file.
     """
-    rows = _parquet(path) if path.suffix.lower() in {".parquet", ".pq"} else _csv(path)
     index = {name: i for i, name in enumerate(log.user_ids)}
     user, as_of, label = [], [], []
-    for line, row in enumerate(rows, start=1):
+    for line, row in enumerate(_table(path), start=1):
         try:
             name, moment, churned = str(row["user_id"]), _instant(row["as_of"]), row["churned"]
             label.append(_TRUTHS[str(churned).strip().lower()])
@@ -96,7 +101,7 @@ def read_labels(path: Path, log: EventLog) -> tuple[Moments, int]:
         user.append(index.get(name, -1))
         as_of.append(moment)
     who, moments = np.array(user, np.int64), np.array(as_of, np.int64)
-    seen = _Times(log, log.active).last(np.maximum(who, 0), moments) > -FOREVER
+    seen = _instants(log, log.active).last(np.maximum(who, 0), moments) > -FOREVER
     kept = np.flatnonzero((who >= 0) & seen)
     order = kept[np.lexsort((who[kept], moments[kept]))]
     stratum = np.full(len(order), INSTANT, np.uint8)
@@ -104,41 +109,58 @@ def read_labels(path: Path, log: EventLog) -> tuple[Moments, int]:
     return Moments(who[order], moments[order], stratum, churned), len(who) - len(order)
 
 
-class _Times:
-    """When chosen events of a log happened, searchable by user."""
+@dataclass(frozen=True)
+class Verdicts:
+    """Alerts that somebody called wrong, (n,) each: about whom, and when they said so (ms)."""
 
-    def __init__(self, log: EventLog, chosen: np.ndarray) -> None:
-        user, time = log.user[chosen].astype(np.int64), log.rows["occurred_at"][chosen]
-        order = np.lexsort((time, user))
-        self._user, self._time = user[order], time[order]
-        low = int(self._time.min()) if len(time) else 0
-        self._low, self._span = low, (int(self._time.max()) - low if len(time) else 0) + 3
-        self._key = self._user * self._span + self._time - low + 1
-
-    def next(self, user: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """(n,) epoch ms of the user's first event later than `after`, FOREVER if none."""
-        place = self._search(user, after)
-        return self._at(place, user, FOREVER)
-
-    def last(self, user: np.ndarray, until: np.ndarray) -> np.ndarray:
-        """(n,) epoch ms of the user's last event at or before `until`, -FOREVER if none."""
-        place = self._search(user, until) - 1
-        return self._at(place, user, -FOREVER)
-
-    def _search(self, user: np.ndarray, moment: np.ndarray) -> np.ndarray:
-        wanted = user * self._span + np.clip(moment - self._low + 1, 0, self._span - 1)
-        return np.asarray(np.searchsorted(self._key, wanted, side="right"))
-
-    def _at(self, place: np.ndarray, user: np.ndarray, otherwise: int) -> np.ndarray:
-        if not len(self._key):
-            return np.full(len(user), otherwise)
-        inside = np.clip(place, 0, len(self._key) - 1)
-        own = (place >= 0) & (place < len(self._key)) & (self._user[inside] == user)
-        return np.where(own, self._time[inside], otherwise)
+    user: np.ndarray
+    at: np.ndarray
 
 
-def _times_of(log: EventLog, slots: list[int]) -> _Times:
-    return _Times(log, np.isin(log.rows["type_slot"], slots))
+def read_verdicts(path: Path, log: EventLog) -> Verdicts:
+    """Read what people said of alerts: .jsonl, .csv or .parquet with user_id, at and verdict
+    (helped, wrong or duplicate).
+
+    Only `wrong` says something about the user: that they were not leaving. Raises BadRecord naming
+    the row, Misconfigured for an unreadable file.
+    """
+    index = {name: i for i, name in enumerate(log.user_ids)}
+    user, at = [], []
+    for line, row in enumerate(_table(path), start=1):
+        try:
+            name, moment, verdict = str(row["user_id"]), _instant(row["at"]), row["verdict"]
+            if verdict not in VERDICTS:
+                raise ValueError(f"verdict {verdict!r}")
+        except (KeyError, ValueError, TypeError) as error:
+            raise BadRecord(
+                f"{path}, row {line}: needs user_id, at (ISO 8601 with a zone, or epoch ms) and "
+                f"verdict ({', '.join(VERDICTS)}): {error}"
+            ) from None
+        if verdict == "wrong" and name in index:
+            user.append(index[name])
+            at.append(moment)
+    return Verdicts(np.array(user, np.int64), np.array(at, np.int64))
+
+
+def overruled(moments: Moments, verdicts: Verdicts, horizon: int) -> tuple[Moments, int]:
+    """The moments with verdicts as labels, and how many labels that changed.
+
+    Who was not leaving when the verdict was given had not churned at a moment up to `horizon` ms
+    earlier: such a label becomes 0. Later moments, and labels that were 0, stay as they are.
+    """
+    said = Instants(verdicts.user, verdicts.at)
+    still_there = said.next(moments.user, moments.as_of - 1) <= moments.as_of + horizon
+    changed = still_there & (moments.label == 1)
+    label = np.where(changed, 0, moments.label).astype(np.uint8)
+    return replace(moments, label=label), int(changed.sum())
+
+
+def _times_of(log: EventLog, slots: list[int]) -> Instants:
+    return _instants(log, np.isin(log.rows["type_slot"], slots))
+
+
+def _instants(log: EventLog, chosen: np.ndarray) -> Instants:
+    return Instants(log.user[chosen], log.rows["occurred_at"][chosen])
 
 
 def _slots(log: EventLog, churn_types: Sequence[str]) -> list[int]:
@@ -157,6 +179,27 @@ def _slots(log: EventLog, churn_types: Sequence[str]) -> list[int]:
 
 def _name(slot: int) -> str:
     return NAMED_TYPES[slot] if slot < len(NAMED_TYPES) else f"the types of slot {slot}"
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix in {".parquet", ".pq"}:
+        return _parquet(path)
+    return _jsonl(path) if suffix in {".jsonl", ".ndjson"} else _csv(path)
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise Misconfigured(f"cannot read {path}: {error.strerror or error}") from error
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(msgspec.json.decode(line, type=dict[str, Any]))
+        except msgspec.MsgspecError as error:
+            raise BadRecord(f"{path}, row {number}: not a JSON object: {error}") from None
+    return rows
 
 
 def _csv(path: Path) -> list[dict[str, Any]]:

@@ -12,18 +12,35 @@ import numpy as np
 WIDTH: Final = 400
 HEIGHT: Final = 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 46
-COLOURS: Final = ("#0b5d7a", "#d1495b", "#3c8d40", "#8a5fb0", "#b7791f", "#52606d")
+STYLE: Final = """
+.c0{--c:#0b5d7a}.c1{--c:#d1495b}.c2{--c:#3c8d40}.c3{--c:#8a5fb0}.c4{--c:#b7791f}.c5{--c:#52606d}
+.guide{--c:#9aa5b1}
+@media(prefers-color-scheme:dark){.c0{--c:#4fb3d9}.c1{--c:#ff8a95}.c2{--c:#7ccf80}.c3{--c:#c3a1e8}
+.c4{--c:#e6b566}.c5{--c:#b8c4d0}.guide{--c:#6b7885}}
+svg{display:block;width:100%;height:auto;font:13px system-ui,sans-serif;fill:var(--soft)}
+svg .grid{stroke:var(--line)}svg .axis{fill:var(--ink)}
+svg polyline{fill:none;stroke:var(--c);stroke-width:1.8}
+svg circle,svg rect{fill:var(--c)}
+.legend{font-size:12px;margin:6px 0 0;display:flex;flex-wrap:wrap;gap:4px 14px}
+.legend i{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:5px;
+background:var(--c)}
+"""
+"""What a page needs; --ink, --soft and --line are its colours of text and rules."""
+
+_COLOURS: Final = 6
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line: (k,) x and y; dots marks the points, dashed is for what only guides the eye."""
+    """A line: (k,) x and y; dots marks the points, dashed is for what only guides the eye, reach
+    is (low, high) of each point."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     dots: bool = False
     dashed: bool = False
+    reach: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -57,17 +74,18 @@ def lines(series: Sequence[Series], x: Axis, y: Axis, alt: str) -> str:
     parts = [_frame(x, y)]
     solid = [one for one in series if not one.dashed]
     for one in series:
-        colour = "#9aa5b1" if one.dashed else COLOURS[solid.index(one) % len(COLOURS)]
+        colour = "guide" if one.dashed else _colour(solid.index(one))
         points = [(px(a), py(b)) for a, b in zip(one.x, one.y, strict=True)]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         dash = ' stroke-dasharray="4 4"' if one.dashed else ""
-        parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>'
-        )
+        drawn = [f'<polyline points="{path}"{dash}/>']
+        drawn += [
+            f'<polyline points="{a:.1f},{py(low):.1f} {a:.1f},{py(high):.1f}"/>'
+            for (a, _), (low, high) in zip(points, one.reach, strict=False)
+        ]
         if one.dots:
-            parts += [
-                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points
-            ]
+            drawn += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in points]
+        parts.append(f'<g class="{colour}">{"".join(drawn)}</g>')
     return _svg(parts, HEIGHT, alt) + _legend([one.name for one in solid if one.name])
 
 
@@ -75,10 +93,10 @@ def bars(
     names: Sequence[str], values: Sequence[float], shown: Callable[[float], str], alt: str
 ) -> str:
     """Horizontal bars, one per name, values of either sign, the number beside each."""
-    row, left = 26, 130
+    row, left = 28, 96
     low, high = min(0.0, *values), max(0.0, *values)
     span = (high - low) or 1.0
-    room = WIDTH - left - 64
+    room = WIDTH - left - 72
 
     def place(value: float) -> float:
         return left + (value - low) / span * room
@@ -87,10 +105,11 @@ def bars(
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         top = 6 + i * row
         a, b = sorted((place(0), place(value)))
-        colour = COLOURS[0] if value >= 0 else COLOURS[1]
+        wide = max(b - a, 1)
+        colour = _colour(0 if value >= 0 else 1)
         parts.append(
             f'<text x="{left - 8}" y="{top + 14}" text-anchor="end">{escape(name)}</text>'
-            f'<rect x="{a:.1f}" y="{top}" width="{max(b - a, 1):.1f}" height="18" fill="{colour}"/>'
+            f'<rect class="{colour}" x="{a:.1f}" y="{top}" width="{wide:.1f}" height="18"/>'
             f'<text x="{b + 6:.1f}" y="{top + 14}">{escape(shown(value))}</text>'
         )
     return _svg(parts, 12 + row * len(names), alt)
@@ -116,7 +135,7 @@ def _frame(x: Axis, y: Axis) -> str:
         )
     for value, text in x.ticks:
         # A long word at the right edge would be cut off.
-        anchor = "end" if len(text) > 5 and x.place(value) > 0.9 else "middle"
+        anchor = "end" if len(text) > 5 and x.place(value) > 0.97 else "middle"
         parts.append(
             f'<text x="{px(value):.1f}" y="{bottom + 16}" text-anchor="{anchor}">'
             f"{escape(text)}</text>"
@@ -142,7 +161,10 @@ def _legend(names: Sequence[str]) -> str:
     if len(names) < 2:
         return ""
     keys = "".join(
-        f'<span><i style="background:{COLOURS[i % len(COLOURS)]}"></i>{escape(name)}</span>'
-        for i, name in enumerate(names)
+        f'<span class="{_colour(i)}"><i></i>{escape(name)}</span>' for i, name in enumerate(names)
     )
     return f'<p class="legend">{keys}</p>'
+
+
+def _colour(number: int) -> str:
+    return f"c{number % _COLOURS}"

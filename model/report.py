@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 from html import escape
+from math import sqrt
 from typing import Final
 
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from model.artefact import Manifest
+from model.artefact import Comparison, Manifest
 from model.calibration import Predictions
 from model.dataset import STRATA
-from model.evaluation import CALIBRATION_BINS, Figures, figures
+from model.evaluation import CALIBRATION_BINS, calibration_error, figures
 from model.evidence import Evidence
-from model.plots import Axis, Series, bars, lines, share_axis
+from model.figures import Figures
+from model.plots import STYLE, Axis, Series, bars, lines, share_axis
 
 MOST_POINTS: Final = 200
+RISK_BINS: Final = 20
+COLUMNS: Final = ("AUC", "avg. prec.", "Brier", "log loss", "ECE", "lift", "rows")
+SHORT_MOMENTS: Final = {"after event": "event", "session end": "end"} | {
+    f"{days} d silent": f"{days} d" for days in (1, 3, 7, 14, 28, 60)
+}
 
 _STYLE: Final = """
-:root{color-scheme:light}*{box-sizing:border-box}
-body{margin:0 auto;max-width:1180px;padding:32px 24px 64px;background:#f6f8fa;color:#1f2933;
+:root{color-scheme:light dark;--page:#f6f8fa;--paper:#fff;--ink:#1f2933;--soft:#52606d;
+--line:#dde3ea;--warn:#fffaeb;--warnline:#f5d67b;--off:#b42318}
+@media(prefers-color-scheme:dark){:root{--page:#12171d;--paper:#1b222b;--ink:#e4e9ef;--soft:#a3afbc;
+--line:#323c48;--warn:#2f2812;--warnline:#6f5b1d;--off:#ff8a80}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1180px;padding:32px 24px 64px;background:var(--page);color:var(--ink);
 font:15px/1.5 system-ui,sans-serif}
-h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:40px 0 12px}
-h3{font-size:15px;margin:0 0 8px}p{margin:0 0 10px;max-width:75ch}.dim{color:#616e7c}
+h1{font-size:26px;margin:0 0 4px;overflow-wrap:anywhere}h2{font-size:19px;margin:40px 0 12px}
+h3{font-size:15px;margin:0 0 8px}p{margin:0 0 12px;max-width:80ch}.dim{color:var(--soft)}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(130px,1fr));gap:12px;margin:20px 0}
-.card,figure,.box{background:#fff;border:1px solid #d9e2ec;border-radius:8px;padding:14px;margin:0}
-.card b{display:block;font-size:24px;line-height:1.2}.card span{font-size:13px;color:#616e7c}
-.grid3{display:grid;grid-template-columns:repeat(auto-fill,minmax(340px,1fr));gap:16px}
-svg{display:block;width:100%;height:auto;font:11px system-ui,sans-serif;fill:#52606d}
-svg .grid{stroke:#e4e7eb}svg .axis{font-size:12px;fill:#323f4b}
-figcaption{font-size:13px;color:#616e7c;margin-top:6px}
-.legend{font-size:12px;margin:6px 0 0;display:flex;flex-wrap:wrap;gap:4px 14px}
-.legend i{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:5px}
+.card,figure,.box{background:var(--paper);border:1px solid var(--line);border-radius:8px;
+padding:14px;margin:0}
+.card b{display:block;font-size:24px;line-height:1.2}.card span{font-size:13px;color:var(--soft)}
+.grid3{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(340px,100%),1fr));gap:16px;
+margin:0 0 16px}
+figcaption{font-size:13px;color:var(--soft);margin-top:6px}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
-th,td{padding:5px 10px;text-align:right;border-bottom:1px solid #e4e7eb;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{font-weight:600;color:#52606d}
-.chosen td{font-weight:600}.box{overflow-x:auto}.off{color:#b42318;font-weight:600}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;margin:0}dt{color:#616e7c}
-dd{margin:0}.warn{background:#fffaeb;border:1px solid #f5d67b;border-radius:8px;padding:10px 14px;
+th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+tr:last-child td{border-bottom:0}th:first-child,td:first-child{text-align:left}
+th{font-weight:600;color:var(--soft)}
+.chosen td{font-weight:600}.off{color:var(--off);font-weight:600}
+.box{overflow-x:auto;margin:0 0 16px}
+dl{display:grid;grid-template-columns:minmax(90px,max-content) 1fr;gap:4px 18px;margin:0}
+dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+.warn{background:var(--warn);border:1px solid var(--warnline);border-radius:8px;padding:10px 14px;
 margin:0 0 8px}
 """
 
@@ -54,13 +66,18 @@ def report(manifest: Manifest, found: Predictions, stratum: np.ndarray, evidence
             for note in _warnings(manifest)
         ),
         _cards(manifest, found),
+        f"<p class=dim>{escape(_what_rows(found, stratum))}</p>",
         "<h2>How well it tells leavers from stayers</h2>",
         _grid(_roc(found), _precision(found), _lift(found)),
+        _strata(found, stratum),
         "<h2>Whether its probabilities are right</h2>",
         "<p>A dot is a fifteenth of the rows: what was predicted on average, and how many of them "
-        "left. On the dashed line both are the same.</p>",
+        "left, with the 95 % that chance allows around it. On the dashed line both are the "
+        "same.</p>",
         _grid(
             _reliability("all rows", found.label, found.probability),
+            _spread(found),
+            _along_silence(manifest),
             *(
                 _reliability(
                     f"{name.replace('_', ' ')} rows",
@@ -78,10 +95,24 @@ def report(manifest: Manifest, found: Predictions, stratum: np.ndarray, evidence
         _grid(_silence(evidence, manifest), _months(manifest), _periods(manifest)),
         "<h2>What it goes by</h2>",
         _grid(
-            _bars(evidence.effects, "Log-odds moved by each concept, on average", "{:.2f}"),
-            _bars(evidence.ablation, "Log loss lost without it (last period, logistic)", "{:+.4f}"),
+            _bars(
+                evidence.effects,
+                "Concept effects",
+                "{:.2f}",
+                "Log-odds that each concept moves a score by, on average: 0.7 doubles the odds.",
+            ),
+            _bars(
+                evidence.ablation,
+                "Ablation",
+                "{:+.4f}",
+                "Log loss of a logistic regression without the concept, minus with it, on the last "
+                "period. What others can stand in for costs little.",
+            ),
         ),
         "<h2>Candidates</h2>",
+        "<p>On the same rows, each predicted from what came before it. &ldquo;Behind&rdquo; is the "
+        "log loss beyond the best candidate&rsquo;s, with its standard error (users as clusters)."
+        "</p>",
         _candidates(manifest),
         f"<p class=dim>Chosen: {escape(overall.title)}, {escape(manifest.chosen_because)}. "
         f"Calibration: {escape(manifest.calibration)}{_trials(manifest)}.</p>",
@@ -93,8 +124,8 @@ def report(manifest: Manifest, found: Predictions, stratum: np.ndarray, evidence
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>Churn model {escape(manifest.version)}</title><style>{_STYLE}</style></head>"
-        f"<body>{''.join(body)}</body></html>\n"
+        f"<title>Churn model {escape(manifest.version)}</title>"
+        f"<style>{_STYLE}{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
     )
 
 
@@ -128,7 +159,8 @@ def _roc(found: Predictions) -> str:
         [_diagonal(), Series("", x[kept].tolist(), y[kept].tolist())],
         share_axis("stayers called at risk"), share_axis("leavers caught"), "ROC curve",
     )  # fmt: skip
-    return _figure("ROC", chart, "Share of leavers caught against share of stayers bothered.")
+    area = figures(found.label, found.probability).auc
+    return _figure("ROC", chart, f"Leavers caught against stayers bothered: area {area:.3f}.")
 
 
 def _precision(found: Predictions) -> str:
@@ -142,7 +174,9 @@ def _precision(found: Predictions) -> str:
         ],
         share_axis("leavers caught"), share_axis("of those called, leavers"), "Precision",
     )  # fmt: skip
-    return _figure("Precision and recall", chart, "Dashed: calling users at random.")
+    area = figures(found.label, found.probability).average_precision
+    told = f"Average precision {area:.3f}. Dashed: calling users at random."
+    return _figure("Precision and recall", chart, told)
 
 
 def _lift(found: Predictions) -> str:
@@ -154,7 +188,9 @@ def _lift(found: Predictions) -> str:
         [_diagonal(), Series("", [0.0, *share[kept]], [0.0, *caught[kept]])],
         share_axis("users contacted, riskiest first"), share_axis("leavers reached"), "Lift",
     )  # fmt: skip
-    return _figure("Lift", chart, "How many leavers are reached by contacting the riskiest first.")
+    tenth = caught[max(len(order) // 10 - 1, 0)]
+    told = f"Contacting the riskiest tenth reaches {tenth:.0%} of the leavers."
+    return _figure("Lift", chart, told)
 
 
 def _reliability(title: str, label: np.ndarray, probability: np.ndarray) -> str:
@@ -162,11 +198,75 @@ def _reliability(title: str, label: np.ndarray, probability: np.ndarray) -> str:
     parts = [part for part in np.array_split(order, CALIBRATION_BINS) if len(part)]
     x = [float(probability[part].mean()) for part in parts]
     y = [float(label[part].mean()) for part in parts]
+    reach = [_chance(share, len(part)) for share, part in zip(y, parts, strict=True)]
     chart = lines(
-        [_diagonal(), Series("", x, y, dots=True)],
+        [_diagonal(), Series("", x, y, dots=True, reach=reach)],
         share_axis("predicted"), share_axis("happened"), f"Reliability, {title}",
     )  # fmt: skip
-    return _figure(title[0].upper() + title[1:], chart, f"{len(label):,} rows")
+    told = f"{len(label):,} rows, calibration error {calibration_error(label, probability):.3f}"
+    return _figure(title[0].upper() + title[1:], chart, told)
+
+
+def _chance(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (1927)."""
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return middle - half, middle + half
+
+
+def _spread(found: Predictions) -> str:
+    edges = np.linspace(0, 1, RISK_BINS + 1)
+    shares = {
+        name: np.histogram(found.probability[found.label == label], edges)[0]
+        / max((found.label == label).sum(), 1)
+        for name, label in (("stayed", 0), ("left", 1))
+    }
+    top = float(np.ceil(max(float(share.max()) for share in shares.values()) * 10) / 10)
+    middles = ((edges[1:] + edges[:-1]) / 2).tolist()
+    chart = lines(
+        [Series(name, middles, share.tolist(), dots=True) for name, share in shares.items()],
+        share_axis("predicted"), share_axis("share of them", top), "Predictions by outcome",
+    )  # fmt: skip
+    return _figure("Predictions by outcome", chart, "How far apart the two are told.")
+
+
+def _along_silence(manifest: Manifest) -> str:
+    checks = {name: check for name, check in manifest.silence.items() if name != "newcomers"}
+    if len(checks) < 2:
+        return ""
+    x = list(range(len(checks)))
+    reach = [_chance(check.base_rate, check.rows) for check in checks.values()]
+    ticks = [(float(i), SHORT_MOMENTS.get(name, name)) for i, name in enumerate(checks)]
+    chart = lines(
+        [
+            Series("left", x, [c.base_rate for c in checks.values()], dots=True, reach=reach),
+            Series("predicted", x, [c.predicted for c in checks.values()], dots=True),
+        ],
+        Axis("moment", -0.3, len(x) - 0.7, ticks), share_axis("share"), "Along a silence",
+    )  # fmt: skip
+    return _figure("Along a silence", chart, "Right after an event, at the session's end, later.")
+
+
+def _what_rows(found: Predictions, stratum: np.ndarray) -> str:
+    kinds = [name.replace("_", " ") for i, name in enumerate(STRATA) if (stratum == i).any()]
+    return (
+        f"{len(found.label):,} predictions for {len(np.unique(found.user)):,} users, at moments "
+        f"drawn as scores are asked for ({', '.join(kinds)}). They are not monthly cut-offs of "
+        "active users: compare figures of other models on the instant rows."
+    )
+
+
+def _strata(found: Predictions, stratum: np.ndarray) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(name.replace('_', ' '))} rows</td>"
+        f"{_cells(figures(found.label[stratum == i], found.probability[stratum == i]))}"
+        f"<td>{found.label[stratum == i].mean():.3f}</td></tr>"
+        for i, name in enumerate(STRATA)
+        if (stratum == i).any()
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("", *COLUMNS, "churn"))
+    return f"<div class=box><table><tr>{head}</tr>{rows}</table></div>"
 
 
 def _silence_table(manifest: Manifest) -> str:
@@ -179,9 +279,10 @@ def _silence_table(manifest: Manifest) -> str:
         for name, check in manifest.silence.items()
     )
     return (
-        "<p></p><div class=box><table><tr><th>moment</th><th>rows</th><th>churned</th>"
+        "<div class=box><table><tr><th>moment</th><th>rows</th><th>churned</th>"
         "<th>predicted</th><th>calibration error</th><th>by chance alone</th></tr>"
-        f"{rows}</table></div>"
+        f"{rows}</table></div><p class=dim>Red: above .03, and more than twice what a perfect "
+        "model would show on so many rows.</p>"
     )
 
 
@@ -219,7 +320,7 @@ def _months(manifest: Manifest) -> str:
 def _periods(manifest: Manifest) -> str:
     if not manifest.periods:
         return ""
-    ticks = [(float(i), one.start[2:10]) for i, one in enumerate(manifest.periods)]
+    ticks = [(float(i), one.start[:7]) for i, one in enumerate(manifest.periods)]
     x = list(range(len(manifest.periods)))
     chart = lines(
         [
@@ -232,12 +333,12 @@ def _periods(manifest: Manifest) -> str:
     return _figure("Walk-forward", chart, "Each period was predicted from what came before it.")
 
 
-def _bars(values: dict[str, float], title: str, style: str) -> str:
+def _bars(values: dict[str, float], title: str, style: str, told: str) -> str:
     if not values:
         return ""
     names = sorted(values, key=lambda name: -values[name])
     chart = bars(names, [values[name] for name in names], style.format, title)
-    return _figure(title, chart, "")
+    return _figure(title, chart, told)
 
 
 def _candidates(manifest: Manifest) -> str:
@@ -246,8 +347,7 @@ def _candidates(manifest: Manifest) -> str:
         mark = ' class="chosen"' if name == manifest.candidate else ""
         title = one.title if one.is_shipped else f"{one.title} (to compare with)"
         rows.append(
-            f"<tr{mark}><td>{escape(title)}</td>{_cells(one.overall)}"
-            f"<td>{one.behind_best:+.5f} ± {one.behind_best_error:.5f}</td></tr>"
+            f"<tr{mark}><td>{escape(title)}</td>{_cells(one.overall)}<td>{_behind(one)}</td></tr>"
         )
     if manifest.unseen_users is not None:
         rows.append(
@@ -255,11 +355,14 @@ def _candidates(manifest: Manifest) -> str:
             "<td></td></tr>"
         )
     rows.append(f"<tr><td>/predict, four inputs</td>{_cells(manifest.predict)}<td></td></tr>")
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in ("", "AUC", "avg. prec.", "Brier", "log loss", "ECE", "lift", "rows", "behind")
-    )
-    return f"<div class=box><table><tr>{head}</tr>{''.join(rows)}</table></div><p></p>"
+    head = "".join(f"<th>{name}</th>" for name in ("", *COLUMNS, "behind"))
+    return f"<div class=box><table><tr>{head}</tr>{''.join(rows)}</table></div>"
+
+
+def _behind(one: Comparison) -> str:
+    if not one.behind_best and not one.behind_best_error:
+        return "best"
+    return f"{one.behind_best:+.5f} ± {one.behind_best_error:.5f}"
 
 
 def _cells(got: Figures) -> str:
@@ -279,11 +382,13 @@ def _card(manifest: Manifest) -> str:
         f"{v:,} {k.replace('_', ' ')}" for k, v in manifest.rows.items() if k != "total"
     )
     facts = {
-        "log": f"{manifest.origin}; {manifest.log.start[:10]} to {manifest.log.end[:10]}",
+        "origin": manifest.origin,
+        "log": f"{manifest.log.start[:10]} to {manifest.log.end[:10]}",
         "churn": f"{manifest.churn} of {manifest.horizon_days} days",
         "active": f"seen in the last {manifest.active_days} days",
         "rows": f"{manifest.rows['total']:,} ({counts}), as of {manifest.training.start[:10]} to "
         f"{manifest.training.end[:10]}",
+        **_exceptions(manifest),
         "rows, sha256": manifest.rows_sha256[:16],
         "silence grid": f"to {manifest.grid_hours[-1] // 24} days; no score beyond",
         "features": f"{len(manifest.features)}, read from one fixed-size record per user",
@@ -293,6 +398,16 @@ def _card(manifest: Manifest) -> str:
     }
     items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
     return f'<div class="box"><dl>{items}</dl></div>'
+
+
+def _exceptions(manifest: Manifest) -> dict[str, str]:
+    told = {}
+    if manifest.memory is not None and manifest.memory.days is not None:
+        told["memory"] = f"rows of the last {manifest.memory.days} days; older ones did not help"
+    if manifest.kept_inputs is not None:
+        kept = manifest.kept_inputs
+        told["/predict"] = f"learned from {kept.origin}, horizon {kept.horizon_days} days"
+    return told
 
 
 def _limits(manifest: Manifest) -> str:

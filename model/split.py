@@ -7,20 +7,26 @@ on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
+from contracts.times import DAY_MS
+
 PERIODS: Final = 4
 VALIDATION_SHARE: Final = 0.5
 """Part of the usable time (without the embargo) that the validation periods take together."""
 
+ALWAYS: Final = -(2**62)
+"""Before any moment of a log."""
+
 
 @dataclass(frozen=True)
 class Split:
-    """Rows as of `train_until` or before train; rows in [validate_from, validate_until) validate.
+    """Rows in (train_after, train_until] train; rows in [validate_from, validate_until) validate.
 
     All are epoch ms. An embargo lies between training and validation: a training row's label
     looks a horizon ahead, and must not look into the validation period.
@@ -29,10 +35,11 @@ class Split:
     train_until: int
     validate_from: int
     validate_until: int
+    train_after: int = ALWAYS
 
     def train(self, as_of: np.ndarray) -> np.ndarray:
-        """(n,) bool: rows whose label was known before validation begins."""
-        return np.asarray(as_of <= self.train_until)
+        """(n,) bool: rows whose label was known before validation begins, and are not too old."""
+        return np.asarray((as_of > self.train_after) & (as_of <= self.train_until))
 
     def validation(self, as_of: np.ndarray) -> np.ndarray:
         """(n,) bool: rows of the validation period."""
@@ -56,3 +63,15 @@ def walk_forward(
         - np.rint(usable * VALIDATION_SHARE * np.linspace(1, 0, periods + 1)).astype(np.int64)
     )
     return tuple(Split(start - embargo_ms, start, end) for start, end in pairwise(bounds.tolist()))
+
+
+def remembering(splits: Sequence[Split], days: int | None) -> tuple[Split, ...]:
+    """The same periods, each predicted from rows no older than `days`; None: from all."""
+    return tuple(
+        replace(split, train_after=memory_begins(split.train_until, days)) for split in splits
+    )
+
+
+def memory_begins(until: int, days: int | None) -> int:
+    """Epoch ms after which a memory of `days` that ends at `until` begins; None: always."""
+    return ALWAYS if days is None else until - days * DAY_MS

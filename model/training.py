@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +12,11 @@ import numpy as np
 
 from contracts.activity import FoldRules
 from contracts.errors import Misconfigured
-from contracts.times import DAY_MS, from_ms
+from contracts.times import DAY_MS, NEVER, from_ms
 from model.artefact import (
+    FULL_GRAPH,
+    INPUTS_GRAPH,
+    KeptInputs,
     Manifest,
     Model,
     Period,
@@ -21,23 +24,34 @@ from model.artefact import (
     spread_levels,
 )
 from model.calibration import apply
-from model.candidates import Classifier, fitted
-from model.comparison import FULL, Contest, base_rates, compare, fitted_to_inputs
+from model.candidates import fitted
+from model.classifier import Classifier
+from model.comparison import FULL, Contest, base_rates, churn_of, compare, fitted_to_inputs
+from model.compiling import compiled_alike
 from model.dataset import (
+    INSTANT,
     SESSION_END,
     STRATA,
     Moments,
+    Rows,
     Window,
     draw_moments,
     draw_probes,
     replay,
 )
+from model.evaluation import figures
 from model.event_log import EventLog
 from model.evidence import Evidence, gather
 from model.features import FEATURES, PREDICT_INPUTS
-from model.labels import outcome_of, telltale_types
+from model.figures import Figures, Memory
+from model.labels import Verdicts, outcome_of, overruled, telltale_types
+from model.memory import choose_memory
+from model.reasons import typical_values
 from model.report import report
-from model.split import Split, walk_forward
+from model.split import Split, memory_begins, remembering, walk_forward
+from model.tenure import ALWAYS_UNKNOWN
+from model.tenure_choice import TenureChoice, choose_tenure, without_tenure
+from model.treatment import NO_TREATMENTS, Treatments, exposure, repeated
 from model.volume import Volume, volume
 
 LEVEL_QUANTILES: Final = (
@@ -86,6 +100,29 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What was done about users, and what was said of alerts about them.
+
+    holdout_share: of users alerted about, the share held out; None: as found in the alerts.
+    """
+
+    treatments: Treatments = NO_TREATMENTS
+    holdout_share: float | None = None
+    verdicts: Verdicts | None = None
+
+
+NOTHING_TOLD: Final = Told()
+
+
+@dataclass(frozen=True)
+class LearnedInputs:
+    """A four-input estimator, and where it comes from."""
+
+    estimator: Classifier
+    source: KeptInputs
+
+
+@dataclass(frozen=True)
 class Trained:
     """A chosen model, not yet on disk."""
 
@@ -94,10 +131,12 @@ class Trained:
     inputs: Classifier
     contest: Contest
     evidence: Evidence
+    graphs: Mapping[str, bytes]
+    """The estimators compiled, by file name."""
 
     def save(self, folder: Path) -> Model:
-        """Write model, manifest, metrics.json and report.html to `folder`."""
-        model = save(folder, self.manifest, full=self.full, inputs=self.inputs)
+        """Write model, compiled forms, manifest, metrics.json and report.html to `folder`."""
+        model = save(folder, self.manifest, full=self.full, inputs=self.inputs, graphs=self.graphs)
         content = msgspec.json.format(msgspec.json.encode(metrics(model.manifest)))
         (folder / METRICS_FILE).write_bytes(content + b"\n")
         page = report(model.manifest, self.contest.found, self.contest.stratum, self.evidence)
@@ -112,12 +151,16 @@ def train(
     *,
     origin: str,
     labels: Moments | None = None,
+    told: Told = NOTHING_TOLD,
+    kept_inputs: LearnedInputs | None = None,
     say: Say = lambda _line: None,
 ) -> Trained:
     """Learn churn from a log; same log and settings, same model to the byte.
 
     origin: what scores will say the model learned from.
     labels: moments with outcomes somebody else decided on; without them both come from the log.
+    told: alerts and verdicts, which change rows.
+    kept_inputs: the four-input estimator, for a log that cannot teach one.
     say: gets one line per step, for a person who waits.
     Raises Misconfigured when the log is too short, shows only one outcome, or has an event type
     that knows it.
@@ -127,27 +170,51 @@ def train(
     _require_no_telltale(log, window, settings)
     outcome = outcome_of(log, window.horizon, busy, settings.churn_types)
     if labels is None:
-        moments = draw_moments(log, window, settings.rows, settings.seed, outcome)
+        drawn = draw_moments(log, window, settings.rows, settings.seed, outcome)
     else:
-        moments = labels
+        drawn = labels
         window = _window_of(labels, window, settings)
     splits = _splits(window, settings)
+    moments, told_notes = _as_told(drawn, told, window.horizon, settings.seed)
     _require_both_outcomes(moments, splits)
-    probed = replace(window, first=splits[0].validate_from)
-    probes = draw_probes(log, probed, PROBES_EACH, settings.seed, outcome)
+    if labels is None:
+        probed = replace(window, first=splits[0].validate_from)
+        probes = draw_probes(log, probed, PROBES_EACH, settings.seed, outcome)
+        probes, _ = _as_told(probes, told, window.horizon, settings.seed)
+    else:
+        probes = moments
+    since = tenure_since(log, settings)
     say(f"replaying the log to {len(moments):,} moments")
-    rows = replay(log, moments, rules, _every_tenth(say))
-    probe_rows = replay(log, probes if labels is None else labels, rules)
+    rows = replay(log, moments, rules, _every_tenth(say), tenure_since=since)
+    probe_rows = replay(log, probes, rules, tenure_since=since)
+    say("looking at how far back to learn from, and whether tenure helps")
+    scope = _choose_scope(log, rows, splits, settings.seed)
+    memory, splits = scope.memory, remembering(splits, scope.memory.days)
+    rows = scope.of(rows)
     contest = compare(
-        rows, probe_rows, splits, newcomer_ms=window.active, seed=settings.seed, say=say
+        rows, scope.of(probe_rows), splits, newcomer_ms=window.active, seed=settings.seed, say=say
     )
 
-    say(f"refitting {contest.chosen.title} to all {len(moments):,} rows")
+    remembered = replace(window, first=max(window.first, memory_begins(window.last, memory.days)))
+    if memory.days is None or labels is not None:
+        recent = rows[moments.as_of >= remembered.first]
+    else:
+        # What is forgotten leaves room: as many rows as before, all from what is remembered.
+        again = draw_moments(log, remembered, settings.rows, settings.seed, outcome)
+        again, _ = _as_told(again, told, window.horizon, settings.seed)
+        say(f"replaying the log to {len(again):,} moments since {_day(remembered.first)}")
+        recent = scope.of(replay(log, again, rules, _every_tenth(say), tenure_since=since))
+    say(f"refitting {contest.chosen.title} to {len(recent.moments):,} rows")
+    label = recent.moments.label
     full = apply(
-        fitted(contest.chosen, FULL, settings.seed, rows.features, moments.label),
-        contest.calibration,
+        fitted(contest.chosen, FULL, settings.seed, recent.features, label), contest.calibration
     )
-    inputs = fitted_to_inputs(rows, np.ones(len(moments), bool), settings.seed)
+    predict = contest.predict
+    if kept_inputs is None:
+        inputs = fitted_to_inputs(recent, np.ones(len(label), bool), settings.seed)
+    else:
+        inputs = kept_inputs.estimator
+        predict = _judged(inputs, rows, splits)
     ladder = np.quantile(contest.found.probability, LEVEL_QUANTILES).tolist()
     manifest = Manifest(
         origin=origin,
@@ -162,27 +229,98 @@ def train(
         fold_rules=rules.digest,
         seed=settings.seed,
         log=log_period(log),
-        training=_period(window.first, window.last),
+        training=_period(remembered.first, window.last),
         fitted_until=_moment(splits[0].train_until),
         validated_from=_moment(splits[0].validate_from),
         churn=_meaning(settings, labels),
-        rows=_row_counts(moments),
-        rows_sha256=rows.digest,
+        rows=_row_counts(recent.moments),
+        rows_sha256=recent.digest,
         candidates=contest.comparisons,
-        predict=contest.predict,
+        predict=predict,
         calibration=contest.calibration.name,
         calibration_trials=contest.trials,
         silence=contest.silence if labels is None else {},
         unseen_users=contest.unseen_users,
         periods=contest.periods,
         law_of_silence=contest.law_of_silence,
+        typical=_typical(recent),
         base_rates=base_rates(moments),
-        notes=_notes(log, busy, settings),
+        memory=memory,
+        tenure_since=ALWAYS_UNKNOWN if scope.leaves_tenure_out else since,
+        kept_inputs=None if kept_inputs is None else kept_inputs.source,
+        notes=(
+            *_notes(log, busy, settings),
+            *_memory_note(memory),
+            *_tenure_note(scope.tenure),
+            *_inputs_note(kept_inputs, predict),
+            *told_notes,
+        ),
     )
     evidence = gather(
-        log, rules, rows, splits[-1], full, grid_hours=manifest.grid_hours, seed=settings.seed
+        log,
+        rules,
+        rows,
+        splits[-1],
+        full,
+        grid_hours=manifest.grid_hours,
+        tenure_since=manifest.tenure_since,
+        seed=settings.seed,
     )
-    return Trained(manifest, full, inputs, contest, evidence)
+    return Trained(manifest, full, inputs, contest, evidence, _graphs(full, inputs, recent))
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What of the log is learned from."""
+
+    memory: Memory
+    tenure: TenureChoice | None
+    """None: the log states sign-ups, there is nothing to choose."""
+
+    @property
+    def leaves_tenure_out(self) -> bool:
+        return self.tenure is not None and self.tenure.is_left_out
+
+    def of(self, rows: Rows) -> Rows:
+        """The rows as they are learned from and judged."""
+        return without_tenure(rows) if self.leaves_tenure_out else rows
+
+
+def _choose_scope(log: EventLog, rows: Rows, splits: tuple[Split, ...], seed: int) -> _Scope:
+    memory = choose_memory(rows, splits, seed)
+    if (log.rows["signup_at"] != NEVER).any():
+        return _Scope(memory, None)
+    return _Scope(memory, choose_tenure(rows, remembering(splits, memory.days), seed))
+
+
+def _graphs(full: Classifier, inputs: Classifier, rows: Rows) -> dict[str, bytes]:
+    """The estimators compiled, those that agree with their pickle on the training rows."""
+    graphs = {
+        FULL_GRAPH: compiled_alike(full, rows.features),
+        INPUTS_GRAPH: compiled_alike(inputs, rows.inputs),
+    }
+    return {name: graph for name, graph in graphs.items() if graph is not None}
+
+
+def learn_inputs(
+    log: EventLog, settings: TrainingSettings, rules: FoldRules, *, origin: str
+) -> LearnedInputs:
+    """The four-input estimator that `train` would put beside the full one, alone and sooner.
+
+    For a log that leaves no choice of memory. Raises Misconfigured when it is too short.
+    """
+    window = usable_window(log, settings)
+    outcome = outcome_of(log, window.horizon, volume(log), settings.churn_types)
+    moments = draw_moments(log, window, settings.rows, settings.seed, outcome)
+    ends = moments[np.flatnonzero(moments.stratum == SESSION_END)]
+    rows = replay(log, ends, rules, tenure_since=tenure_since(log, settings))
+    estimator = fitted_to_inputs(rows, np.ones(len(ends), bool), settings.seed)
+    return LearnedInputs(estimator, KeptInputs(origin, settings.horizon_days))
+
+
+def tenure_since(log: EventLog, settings: TrainingSettings) -> int:
+    """Epoch ms from which a first visit is believed to be one: an activity window into the log."""
+    return log_ends(log)[0] + settings.active_days * DAY_MS
 
 
 def usable_window(log: EventLog, settings: TrainingSettings) -> Window:
@@ -234,7 +372,7 @@ def metrics(manifest: Manifest) -> dict[str, Any]:
         "version", "origin", "candidate", "chosen_because", "horizon_days", "active_days",
         "churn", "log", "training", "fitted_until", "validated_from", "rows", "candidates",
         "predict", "calibration", "calibration_trials", "silence", "unseen_users", "periods",
-        "law_of_silence", "base_rates", "notes",
+        "law_of_silence", "base_rates", "memory", "tenure_since", "kept_inputs", "notes",
     )  # fmt: skip
     content: dict[str, Any] = msgspec.to_builtins(manifest)
     return {name: content[name] for name in kept}
@@ -243,6 +381,69 @@ def metrics(manifest: Manifest) -> dict[str, Any]:
 def log_period(log: EventLog) -> Period:
     """First to last activity of the log."""
     return _period(*log_ends(log))
+
+
+def _as_told(
+    moments: Moments, told: Told, horizon: int, seed: int
+) -> tuple[Moments, tuple[str, ...]]:
+    """The moments after verdicts and alerts, and notes on what that changed."""
+    notes = []
+    if told.verdicts is not None:
+        moments, changed = overruled(moments, told.verdicts, horizon)
+        notes.append(
+            f"verdicts were used as labels: {changed:,} of {len(moments):,} rows became not "
+            "churned, because the alert was called wrong"
+        )
+    if len(told.treatments.user):
+        found = exposure(told.treatments, moments.user, moments.as_of, horizon, told.holdout_share)
+        left, held = int(found.treated.sum()), int((found.weight > 1).sum())
+        note = (
+            f"{left:,} of {len(moments):,} rows left for treatment: a delivered alert lies within "
+            "a horizon of them"
+        )
+        if held:
+            note += f"; {held:,} rows of controls count {found.weight.max():.1f} times instead"
+        notes.append(note)
+        moments = repeated(moments, found.weight, seed)
+    return moments, tuple(notes)
+
+
+def _judged(inputs: Classifier, rows: Rows, splits: tuple[Split, ...]) -> Figures:
+    """A four-input estimator learned elsewhere, on this log's validation periods."""
+    ends = rows.moments.stratum == SESSION_END
+    present = ends if ends.any() else np.ones(len(ends), bool)
+    later = present & (rows.moments.as_of >= splits[0].validate_from)
+    return figures(rows.moments.label[later], churn_of(inputs, rows.inputs[later]))
+
+
+def _memory_note(memory: Memory) -> tuple[str, ...]:
+    if memory.days is None:
+        return ()
+    return (
+        f"learned from the last {memory.days} days: on the walk-forward periods that is worth "
+        f"{memory.gain:.6f} log loss (standard error {memory.error:.6f}) against learning from "
+        "everything",
+    )
+
+
+def _tenure_note(tenure: TenureChoice | None) -> tuple[str, ...]:
+    if tenure is None or not tenure.is_left_out:
+        return ()
+    return (
+        "tenure is left out: the log states no sign-ups, and on the walk-forward periods doing "
+        f"without is worth {tenure.gain:.6f} log loss (standard error {tenure.error:.6f})",
+    )
+
+
+def _inputs_note(kept: LearnedInputs | None, found: Figures) -> tuple[str, ...]:
+    if kept is None:
+        return ()
+    ranks = "" if found.auc is None else f"; on this log's session ends its AUC is {found.auc:.3f}"
+    return (
+        f"/predict keeps the four-input model of origin {kept.source.origin}, horizon "
+        f"{kept.source.horizon_days} days: the log has no pages or minutes to learn one from"
+        + ranks,
+    )
 
 
 def _window_of(labels: Moments, window: Window, settings: TrainingSettings) -> Window:
@@ -292,6 +493,13 @@ def _require_both_outcomes(moments: Moments, splits: tuple[Split, ...]) -> None:
                     f"in {where} every user {what}: there is nothing to tell apart; "
                     "choose another --horizon-days or give more history"
                 )
+
+
+def _typical(rows: Rows) -> dict[str, float]:
+    """Of the population: users active at any instant, where the rows say which those are."""
+    instants = rows.moments.stratum == INSTANT
+    chosen = instants if instants.any() else np.ones(len(instants), bool)
+    return typical_values(rows.features[chosen], rows.inputs[chosen])
 
 
 def _meaning(settings: TrainingSettings, labels: Moments | None) -> str:

@@ -27,7 +27,12 @@ def every(days: float) -> str:
     """An interval, rounded: `every 2 days`, `every day`."""
     if 0.9 <= days < 1.5:
         return "every day"
-    return f"every {_length(days, whole=round, hours_until=36).removeprefix('1 ')}"
+    return f"every {around(days).removeprefix('1 ')}"
+
+
+def around(days: float) -> str:
+    """A length of time, rounded: `10 hours`, `2 days`."""
+    return _length(days, whole=round, hours_until=36)
 
 
 def _length(days: float, whole: Callable[[float], int], hours_until: int) -> str:
@@ -43,10 +48,20 @@ def _length(days: float, whole: Callable[[float], int], hours_until: int) -> str
     return count(whole(days / _YEAR), "year")
 
 
-def rates(late: float, before: float | None = None) -> str:
-    """Active days per day as days a week, month or year, whichever reads best for the larger."""
-    largest = late if before is None else max(late, before)
-    units = {"week": 7.0, "month": _MONTH, "year": _YEAR}
-    unit = next((unit for unit, days in units.items() if largest * days >= 1), "year")
-    text = f"{late * units[unit]:.1f} days a {unit}"
-    return text if before is None else f"{text} of late; {before * units[unit]:.1f}"
+def rate(daily: float) -> str:
+    """Active days per day in the unit that reads best: `2.9 days a week`, a month, a year."""
+    unit = _unit(daily)
+    return f"{daily * _UNITS[unit]:.1f} days a {unit}"
+
+
+def rates(late: float, other: float) -> str:
+    """Two rates in the unit that suits the larger: `1.3 days a month of late; 2.0`."""
+    unit = _unit(max(late, other))
+    return f"{late * _UNITS[unit]:.1f} days a {unit} of late; {other * _UNITS[unit]:.1f}"
+
+
+_UNITS = {"week": 7.0, "month": _MONTH, "year": _YEAR}
+
+
+def _unit(daily: float) -> str:
+    return next((unit for unit, days in _UNITS.items() if daily * days >= 1), "year")

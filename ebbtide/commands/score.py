@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     require_rules(model, rules)
     say(f"reading {', '.join(str(path) for path in args.events)}")
     log = load_event_log(args.events, rules, progress=reading())
+    say(f"{len(log):,} events, in the order of {log.order}")
     scores = score_log(log, args.as_of, model, rules)
     write(scores, args.out)
     say(f"{len(scores):,} users scored by {model.version} into {args.out}")

@@ -13,14 +13,16 @@ import numpy as np
 
 from contracts.errors import Misconfigured
 from contracts.times import DAY_MS
+from ebbtide import demo_model
 from ebbtide.cli import COMMANDS
 from model.artefact import Manifest
-from model.evaluation import Figures
 from model.event_log import EventLog, load_event_log
 from model.features import PREDICT_INPUTS
+from model.figures import Figures
 from model.horizon import PRESETS, Fit, fit_of, shortest_horizon
-from model.labels import read_labels
-from model.training import TrainingSettings, log_ends, log_period, train
+from model.labels import read_labels, read_verdicts
+from model.training import Told, TrainingSettings, log_ends, log_period, train
+from model.treatment import NO_TREATMENTS, read_alerts
 from runtime.settings import ServiceSettings
 
 AUTO: Final = "auto"
@@ -70,6 +72,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--label-delay-days", type=_between(0, LONGEST_HORIZON_DAYS), default=0, metavar="D",
         help="outcomes are known only so long after the horizon (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--alerts", type=Path, metavar="FILE",
+        help="delivered alerts, one JSON object per line as on `churn-alert`: rows within a "
+        "horizon of one leave training and evaluation, unless it says `control`",
+    )  # fmt: skip
+    parser.add_argument(
+        "--holdout-share", type=_share, metavar="S",
+        help="share of users held out as controls (default: as found in --alerts)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--use-verdicts", type=Path, metavar="FILE",
+        help="what people said of alerts: .jsonl, .csv or .parquet with user_id, at and verdict; "
+        "`wrong` means that the user had not churned then, and becomes the label",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where it goes")
     parser.add_argument(
         "--rows", type=_between(FEWEST_ROWS, MOST_ROWS), default=TrainingSettings.rows, metavar="N",
@@ -90,19 +106,36 @@ def run(args: argparse.Namespace) -> int:
     rules = ServiceSettings().fold_rules
     say(f"reading {', '.join(str(path) for path in args.events)}")
     log = load_event_log(args.events, rules, progress=reading())
-    say(f"{len(log):,} events of {len(log.user_ids):,} users")
+    say(f"{len(log):,} events of {len(log.user_ids):,} users, in the order of {log.order}")
     settings = settings_of(args, log)
+    told = told_of(args, log)
     labels = None
     if args.labels is not None:
         labels, unknown = read_labels(args.labels, log)
         say(f"{len(labels):,} labels; {unknown:,} left out: the log does not know those users then")
     elif not settings.churn_types:
         _tell_of_horizon(fit_of(log, settings.horizon_days))
-    trained = train(log, settings, rules, origin=origin(args.events, log), labels=labels, say=say)
+    kept = None
+    if not teaches_inputs(log):
+        say(
+            f"the log has no pages or minutes: keeping the four-input model of /predict, learned "
+            f"from origin {demo_model.ORIGIN}"
+        )
+        kept = demo_model.four_inputs(rules)
+    trained = train(
+        log,
+        settings,
+        rules,
+        origin=origin(args.events, log),
+        labels=labels,
+        told=told,
+        kept_inputs=kept,
+        say=say,
+    )
     model = trained.save(args.out)
     for line in model.manifest.notes:
         say(f"note: {line}")
-    for name in unstated_inputs(log):
+    for name in unstated_inputs(log) if kept is None else ():
         say(
             f"note: the log never states {name}, so /predict will not react to it "
             "(scores of users do not need it)"
@@ -132,6 +165,24 @@ def settings_of(args: argparse.Namespace, log: EventLog) -> TrainingSettings:
     )
 
 
+def told_of(args: argparse.Namespace, log: EventLog) -> Told:
+    """Alerts and verdicts that were given.
+
+    Raises Misconfigured for a holdout share without alerts.
+    """
+    if args.holdout_share is not None and args.alerts is None:
+        raise Misconfigured("--holdout-share says how many of --alerts were controls: state both")
+    treatments, verdicts = NO_TREATMENTS, None
+    if args.alerts is not None:
+        treatments = read_alerts(args.alerts, log)
+        held = int(treatments.control.sum())
+        say(f"{len(treatments.user) - held:,} delivered alerts, {held:,} of controls")
+    if args.use_verdicts is not None:
+        verdicts = read_verdicts(args.use_verdicts, log)
+        say(f"{len(verdicts.user):,} alerts were called wrong")
+    return Told(treatments, args.holdout_share, verdicts)
+
+
 def _tell_of_horizon(fit: Fit) -> None:
     if fit.returning is not None:
         say(f"of users silent for {fit.horizon_days} days {fit.returning:.0%} came back later")
@@ -159,6 +210,11 @@ def unstated_inputs(log: EventLog) -> list[str]:
     return [name for name in names if name in columns and not np.any(log.rows[columns[name]])]
 
 
+def teaches_inputs(log: EventLog) -> bool:
+    """Whether a four-input estimator can learn anything of use from the log."""
+    return bool(np.any(log.rows["pages"]) or np.any(log.rows["seconds"]))
+
+
 COLUMNS: Final = {
     "AUC": "auc",
     "avg.prec.": "average_precision",
@@ -184,7 +240,9 @@ def table(manifest: Manifest) -> str:
         lines.append(_line(f"  * on {stratum.replace('_', ' ')} rows", found))
     if manifest.unseen_users is not None:
         lines.append(_line("  * on users unseen in training", manifest.unseen_users))
-    lines.append(_line("  /predict, on session end rows", manifest.predict))
+    kept = manifest.kept_inputs
+    whose = "" if kept is None else f" ({kept.origin})"
+    lines.append(_line(f"  /predict, session ends{whose}", manifest.predict))
     lines.append(f"* chosen: {manifest.chosen_because}; calibration: {manifest.calibration}")
     if manifest.law_of_silence is not None:
         cost = manifest.law_of_silence
@@ -231,6 +289,13 @@ def say(line: str) -> None:
 
 def _horizon(text: str) -> int | str:
     return AUTO if text == AUTO else _between(1, LONGEST_HORIZON_DAYS)(text)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, not {value}")
+    return value
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import BadRecord, Misconfigured
+from contracts.events import decode
 from contracts.partition import home
 from ebbtide.feed.records import Sendable, recorded
 from ebbtide.feed.resume import (
@@ -150,12 +151,31 @@ def test_recorded_events_are_sorted_and_named(log: Path, tmp_path: Path) -> None
     own = tmp_path / "own.jsonl"
     own.write_text('{"user_id":"c","type":"x","occurred_at":15,"event_id":"mine"}\n')
 
-    records = recorded([log, own], "f00d")
+    records, order = recorded([log, own], "f00d")
 
     assert [("a", 10, "f00d:0"), ("c", 15, "mine"), ("b", 20, "f00d:2"), ("a", 20, "f00d:3")] == [
         (r.user_id, r.ms, r.event_id) for r in records
     ]
-    assert records == recorded([log, own], "f00d")
+    assert (records, order) == recorded([log, own], "f00d")
+    assert "occurred_at" == order
+
+
+def test_a_recording_with_receipts_is_sent_in_their_order(tmp_path: Path) -> None:
+    """
+    Log time is the time of receipt, and the event keeps the time it occurred.
+    """
+    path = tmp_path / "received.jsonl"
+    path.write_text(
+        '{"user_id":"a","type":"x","occurred_at":10,"received_at":50}\n'
+        '{"user_id":"b","type":"x","occurred_at":20,"received_at":30}\n'
+    )
+    records, order = recorded([path], "f00d")
+
+    assert "received_at" == order
+    assert [("b", 30, "f00d:0"), ("a", 50, "f00d:1")] == [
+        (r.user_id, r.ms, r.event_id) for r in records
+    ]
+    assert [20, 10] == [decode(r.value).occurred_at for r in records]
 
 
 def test_nothing_is_sent_of_a_log_with_a_bad_line(log: Path) -> None:

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ebbtide.supervisor import Part, Supervisor, stopped_by_signals
+from ebbtide.supervisor import (
+    START_AGAIN,
+    STARTS_AGAIN,
+    STARTS_WITHIN_S,
+    Part,
+    Supervisor,
+    stopped_by_signals,
+)
+from runtime import service
 
 
 @dataclass
@@ -340,3 +348,64 @@ def test_signals_ask_it_to_stop(world: World, number: signal.Signals) -> None:
 
     assert 0 == code
     assert before == signal.getsignal(number)
+
+
+@dataclass
+class StallingPart(FakePart):
+    """A part that asks to be started again, some seconds after each start."""
+
+    every: float = 1.0
+    starts_seen: int = 0
+
+    def start(self) -> None:
+        super().start()
+        self.code = None
+        self.starts_seen += 1
+        self.world.at(self.world.time + self.every, lambda: self.ends(START_AGAIN))
+
+
+def test_supervisor_and_workers_mean_the_same_exit_code() -> None:
+    """
+    The supervisor does not import the workers, so it has the number a second time.
+    """
+    assert service.START_AGAIN == START_AGAIN
+
+
+def test_a_worker_that_stalled_is_started_again(world: World) -> None:
+    """
+    It says so by its exit code; the rest goes on, and the console is told.
+    """
+    scorer = StallingPart("scorer", world, every=100.0)
+    store = FakePart("store", world)
+    supervisor = world.supervisor(start=[[store], [scorer]], stop=[[scorer], [store]])
+    world.at(150.0, supervisor.request_stop)
+
+    assert 0 == supervisor.run(when_ready=nothing)
+
+    assert 2 == scorer.starts_seen
+    assert 1 == world.diary.count("start store")
+    assert any("scorer stalled" in line for line in world.said)
+
+
+def test_a_worker_that_stalls_over_and_over_ends_everything(world: World) -> None:
+    """
+    Three new starts within ten minutes are enough to know that they do not help.
+    """
+    scorer = StallingPart("scorer", world)
+    supervisor = world.supervisor(start=[[scorer]], stop=[[scorer]])
+
+    assert 1 == supervisor.run(when_ready=nothing)
+
+    assert 1 + STARTS_AGAIN == scorer.starts_seen
+    assert any("scorer died: exit code 75" in line for line in world.said)
+
+
+def test_a_worker_that_stalls_once_in_a_while_is_started_as_often(world: World) -> None:
+    """
+    Stalls of long ago do not count.
+    """
+    scorer = StallingPart("scorer", world, every=STARTS_WITHIN_S / 2)
+    supervisor = world.supervisor(start=[[scorer]], stop=[[scorer]])
+    world.at(900.0, supervisor.request_stop)
+
+    assert 0 == supervisor.run(when_ready=nothing)

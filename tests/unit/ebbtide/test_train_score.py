@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from contracts.times import DAY_MS, from_ms
 from ebbtide import demo_model
 from ebbtide.cli import main
 from ebbtide.commands.train import add_parser, settings_of
-from model.artefact import MANIFEST_FILE, MODEL_FILE, load
+from model.artefact import FULL_GRAPH, INPUTS_GRAPH, MANIFEST_FILE, MODEL_FILE, load
 from model.dataset import facts_at
 from model.event_files import read_events, write_events
 from model.event_log import event_log, load_event_log
@@ -64,8 +65,8 @@ def test_train_writes_a_model_that_loads(model_dir):
     """
     model = load(model_dir)
 
-    names = [MANIFEST_FILE, METRICS_FILE, MODEL_FILE, REPORT_FILE]
-    assert names == sorted(p.name for p in model_dir.iterdir())
+    names = {FULL_GRAPH, INPUTS_GRAPH, MANIFEST_FILE, METRICS_FILE, MODEL_FILE, REPORT_FILE}
+    assert names == {path.name for path in model_dir.iterdir()}
     assert "visits.parquet 2025-01-01 to 2025-04-10" == model.origin
     assert (10, 20) == (model.horizon_days, model.manifest.active_days)
 
@@ -84,22 +85,107 @@ def test_train_prints_a_table_and_keeps_progress_apart(events, tmp_path, capsys)
     assert "replaying" not in shown.out
 
 
+def rewritten(path: Path, *columns: str) -> Path:
+    """The visits of the population with only some columns, all of them purchases."""
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["user_id", "type", "occurred_at", *columns])
+        for event in simulate(POPULATION):
+            stated = [getattr(event, name) for name in columns]
+            out.writerow([event.user_id, "purchase", event.occurred_at.isoformat(), *stated])
+    return path
+
+
 def test_train_tells_which_inputs_the_log_never_states(tmp_path, capsys):
     """
-    A log without pages, minutes and logins trains, and says that /predict learned nothing there.
+    A log with minutes alone teaches /predict, and says what was not learned.
     """
-    bare = tmp_path / "bare.csv"
-    with bare.open("w", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(["user_id", "type", "occurred_at"])
-        for event in simulate(POPULATION):
-            out.writerow([event.user_id, "purchase", event.occurred_at.isoformat()])
-    model = tmp_path / "model"
+    bare, model = rewritten(tmp_path / "bare.csv", "time_spent"), tmp_path / "model"
 
     assert main(["train", "--events", str(bare), *TRAIN, "--out", str(model)]) == 0
     said = capsys.readouterr().err
-    for name in ("pages_visited", "time_spent", "is_logged_in"):
+    for name in ("pages_visited", "is_logged_in"):
         assert f"the log never states {name}" in said
+    assert "the log never states time_spent" not in said
+    assert load(model).manifest.kept_inputs is None
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_a_log_without_pages_and_minutes_keeps_the_demo_models_inputs(tmp_path, capsys):
+    """
+    The four-input estimator is the demo model's, and everything says whose: the full one is not.
+    """
+    bare, out = rewritten(tmp_path / "bare.csv"), tmp_path / "model"
+    demo_model.ensure(tmp_path / "demo")
+
+    assert main(["train", "--events", str(bare), *TRAIN, "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    demo, model = load(tmp_path / "demo"), load(out)
+    totals = np.array([[12, 180.5, 10, 1], [0, 0, 400, 0], [np.nan] * 4])
+    assert demo.score_inputs(totals).tolist() == model.score_inputs(totals).tolist()
+    assert ("simulator", 10) == (model.inputs_origin, model.inputs_horizon_days)
+    assert model.origin.startswith("bare.csv")
+    assert "keeping the four-input model" in shown.err
+    assert "/predict keeps the four-input model of origin simulator" in shown.err
+    assert "/predict, session ends (simulator)" in shown.out
+
+
+def test_delivered_alerts_and_verdicts_change_rows_and_say_how_many(events, tmp_path, capsys):
+    """
+    Rows near a delivered alert leave, those of controls count more, wrong alerts become labels.
+    """
+    log = load_event_log([events], FoldRules())
+    alerts, verdicts = tmp_path / "alerts.jsonl", tmp_path / "verdicts.jsonl"
+    at = from_ms(POPULATION.start_ms + 40 * DAY_MS).isoformat()
+    told = [
+        {"user_id": user, "kind": "opened", "occurred_at": at, "control": i % 4 == 0}
+        for i, user in enumerate(log.user_ids[:60])
+    ]
+    alerts.write_bytes(b"\n".join(map(msgspec.json.encode, told)))
+    said = [{"user_id": one["user_id"], "at": at, "verdict": "wrong"} for one in told]
+    verdicts.write_bytes(b"\n".join(map(msgspec.json.encode, said)))
+    words = ["train", "--events", str(events), *TRAIN, "--out", str(tmp_path / "model")]
+
+    assert 0 == main([*words, "--alerts", str(alerts), "--use-verdicts", str(verdicts)])
+    err = capsys.readouterr().err
+    notes = load(tmp_path / "model").manifest.notes
+    for expected in (
+        r"[1-9]\d* of 1,500 rows left for treatment",
+        r"[1-9]\d* rows of controls count 4\.0 times",
+        r"[1-9]\d* of 1,500 rows became not churned",
+    ):
+        assert any(re.search(expected, note) for note in notes)
+        assert re.search(expected, err)
+    assert "45 delivered alerts, 15 of controls" in err
+    assert any("left for treatment" in line for line in (tmp_path / "model" / REPORT_FILE)
+               .read_text().splitlines())  # fmt: skip
+
+
+def test_a_holdout_share_without_alerts_is_refused(events, tmp_path, capsys):
+    """
+    There is nothing it could be a share of.
+    """
+    words = ["train", "--events", str(events), *TRAIN, "--out", str(tmp_path / "m")]
+
+    assert 2 == main([*words, "--holdout-share", "0.1"])
+    assert "--alerts" in capsys.readouterr().err
+
+
+def test_train_and_score_say_by_what_they_order(events, model_dir, tmp_path, capsys):
+    """
+    By receipt where the log has it, else by occurrence.
+    """
+    received = tmp_path / "received.jsonl"
+    late = [
+        msgspec.to_builtins(one) | {"received_at": instant_ms(one.occurred_at) + 1}
+        for one in read_events(events)
+    ]
+    received.write_bytes(b"\n".join(map(msgspec.json.encode, late)))
+
+    assert 0 == score(events, model_dir, tmp_path / "one.csv")
+    assert "in the order of occurred_at" in capsys.readouterr().err
+    assert 0 == score(received, model_dir, tmp_path / "two.csv")
+    assert "in the order of received_at" in capsys.readouterr().err
 
 
 def settings(events: Path, *words: str) -> TrainingSettings:
@@ -201,7 +287,9 @@ def test_too_little_history_is_refused(events, tmp_path, capsys):
     assert "too little history" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [("--horizon-days", "0"), ("--rows", "7"), ("--seed", "x")])
+@pytest.mark.parametrize(
+    "wrong", [("--horizon-days", "0"), ("--rows", "7"), ("--seed", "x"), ("--holdout-share", "2")]
+)
 def test_options_out_of_range_are_refused(events, tmp_path, wrong, capsys):
     """
     A number beyond its range is an error of the command line, naming the option.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit, logit
 
 from model.calibration import (
     NAMES,
+    YEAR_MS,
     Calibration,
     Predictions,
     apply,
@@ -69,6 +72,24 @@ def test_a_season_is_not_mistaken_for_an_error():
 
     assert "none" == try_calibrations(found, KNOWN_UNTIL)[0]
     assert abs(fit_calibration("shrunk intercept", found).shift) < 0.05
+
+
+def test_what_would_have_done_harm_in_the_coming_season_is_not_adopted():
+    """
+    A calibration that helps in most periods is left alone if it hurt in the season that comes next.
+    """
+    shifts = [0.8, 0.8, 0.8, 0.0, 0.8]
+    # A year is two periods: before the end of the fifth, that is when the fourth begins.
+    found = walked(shifts)
+    spread = replace(found, as_of=found.as_of * (YEAR_MS // (2 * EACH)))
+    known_until = [until * (YEAR_MS // (2 * EACH)) for until in KNOWN_UNTIL]
+
+    name, trials = try_calibrations(spread, known_until)
+
+    assert "none" == name
+    assert all(trial.gain > trial.error for trial in trials.values())
+    assert all(trial.season_gain < 0 for trial in trials.values())
+    assert "none" != try_calibrations(found, KNOWN_UNTIL)[0]
 
 
 def test_nothing_is_adopted_on_one_period():

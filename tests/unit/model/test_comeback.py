@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from contracts.events import NAMED_TYPES
 from contracts.record import blank_facts
 from contracts.times import DAY_MS, MINUTE_MS, SESSION_GAP_MS
 from model.comeback import MOST_SESSIONS, WITHIN_MS, comeback
@@ -69,6 +70,35 @@ def test_what_happens_is_ordinary() -> None:
     assert [int(facts["last_gap_seconds"][0])] * 3 == pytest.approx(pauses[1:], rel=0.001)
     assert (moments == futures["last_seen"] + SESSION_GAP_MS).all()
     assert futures["last_seen"].max() <= as_of + WITHIN_MS
+
+
+def test_buyers_buy() -> None:
+    """An ordinary session of who buys at every second visit or more often is a purchase, of what
+    theirs are worth."""
+    every_second_day = [NOON + 2 * day * DAY_MS for day in range(10)]
+    bought = {"cents": 2000, "type_slot": NAMED_TYPES.index("purchase")}
+    facts = facts_of(visits(*every_second_day, pages=0, seconds=0, **bought))
+    model = more_sessions_than(11)
+
+    found = comeback(model, facts, int(facts["last_seen"][0]) + 3 * DAY_MS, 0.5, RULES)
+
+    futures, _ = model.asked[-1]
+    extra = futures["sessions"] - facts["sessions"]
+    assert (futures["value_cents"] - facts["value_cents"] == 2000 * extra).all()
+    assert (1, 20.0) == (found.purchases, found.value)
+    assert (
+        "2 visits as usual (1 purchase of 20.00 each, every 2 days) would bring the risk to 0.40"
+        == found.text
+    )
+
+
+def test_what_is_unknown_is_left_out_of_the_sentence() -> None:
+    """No pages where the log has none; no rhythm where there is none."""
+    facts = facts_of(visits(NOON, pages=0, seconds=0))
+
+    found = comeback(more_sessions_than(2), facts, NOON + 3 * DAY_MS, 0.5, RULES)
+
+    assert "2 visits as usual (a day apart) would bring the risk to 0.40" == found.text
 
 
 def test_when_nothing_within_a_week_suffices_it_says_so() -> None:

@@ -120,19 +120,6 @@ def test_the_forest_has_no_reasons() -> None:
     assert additive(fitted(forest, DIRECTIONS, 0, *training(1, 200))) is None
 
 
-def test_the_typical_value_is_the_median_of_training() -> None:
-    """Half of the moments learned from lie below it; what never varied has none."""
-    inputs, label = training(1)
-    median = np.nanmedian(inputs[:, :3], axis=0)
-
-    linear, boosted = (taken_apart(fitted(one, DIRECTIONS, 0, inputs, label)) for one in SHIPPED)
-
-    np.testing.assert_allclose(median, linear.typical[:3], rtol=1e-6)
-    np.testing.assert_allclose(median, boosted.typical[:3], rtol=0.05)
-    for parts in (linear, boosted):
-        assert np.isnan(parts.typical[[NEVER_STATED, CONSTANT]]).all()
-
-
 def boosted(seed: int, leaves: int) -> HistGradientBoostingClassifier:
     inputs, label = training(seed, 400)
     trees = HistGradientBoostingClassifier(

@@ -17,6 +17,7 @@ from model.dataset import (
     Moments,
     Window,
     draw_moments,
+    draw_probes,
     facts_at,
     replay,
 )
@@ -236,3 +237,21 @@ def test_a_log_without_long_silences_gives_fewer_rows_but_equal_parts():
     drawn = draw_moments(few, window, 300, seed=0)
 
     assert [10, 10, 10] == np.bincount(drawn.stratum).tolist()
+
+
+def test_nobody_is_asked_about_before_their_first_event_was_received() -> None:
+    """
+    A visit that the log got two days late is no row, and no fact, until then.
+    """
+    late = 2 * DAY_MS
+    prompt = visits(*((f"u{i}", "page_view", d * DAY_MS) for i in range(9) for d in range(i + 1)))
+    rows = prompt.rows.copy()
+    rows["log_time"] = rows["occurred_at"] + late
+    log = EventLog(prompt.user_ids, rows, prompt.user, "received_at")
+    window = Window(START, START + 12 * DAY_MS, 9 * DAY_MS, 9 * DAY_MS, 3 * DAY_MS)
+
+    for drawn in (draw_moments(log, window, 300, seed=0), draw_probes(log, window, 50, seed=0)):
+        assert len(drawn)
+        assert (drawn.as_of >= START + late).all()
+        known = replay(log, drawn, RULES).features
+        assert not np.isnan(known[:, 0]).any()

@@ -89,10 +89,34 @@ def test_rows_of_one_user_count_as_one_witness():
     """
     rng = np.random.default_rng(1)
     loss, best, user = rng.random(200), rng.random(200), np.arange(200)
-    once = difference(loss, best, user)
-    repeated = difference(np.repeat(loss, 10), np.repeat(best, 10), np.repeat(user, 10))
+    period = np.repeat([0, 1], 100)
+    once = difference(loss, best, user, period)
+    repeated = difference(*(np.repeat(column, 10) for column in (loss, best, user, period)))
 
     assert once == pytest.approx(repeated)
+
+
+def test_the_error_is_that_of_a_mean_over_users():
+    """
+    With a row per user the bootstrap finds the textbook's standard error.
+    """
+    gap = np.random.default_rng(3).normal(0.1, 2.0, 4_000)
+    user, period = np.arange(4_000), np.repeat([0, 1], 2_000)
+
+    mean, error = difference(gap, np.zeros(4_000), user, period)
+
+    assert gap.mean() == pytest.approx(mean)
+    assert 2.0 / 4_000**0.5 == pytest.approx(error, rel=0.15)
+
+
+def test_periods_are_not_drawn():
+    """
+    Users are resampled within their period: what differs between periods alone is no error.
+    """
+    period = np.repeat([0, 1], 50)
+    loss = np.where(period == 0, 1.0, -1.0)
+
+    assert (0.0, 0.0) == difference(loss, np.zeros(100), np.arange(100) % 50, period)
 
 
 def test_the_simplest_within_one_error_is_picked():
@@ -100,15 +124,15 @@ def test_the_simplest_within_one_error_is_picked():
     A simple candidate that is behind by less than the error wins; one clearly behind does not.
     """
     rng = np.random.default_rng(2)
-    user = np.arange(500)
+    user, period = np.arange(500), np.zeros(500)
     best = rng.random(500)
     near, far = best + rng.normal(0.001, 0.5, 500), best + 0.1
-    if near.mean() - best.mean() > difference(near, best, user)[1]:
+    if near.mean() - best.mean() > difference(near, best, user, period)[1]:
         pytest.fail("the case is not the one described")
 
-    assert simplest_good_enough({"lr": near, "hgb": best, "rf": far}, user)[0] == "lr"
-    assert simplest_good_enough({"lr": far, "hgb": near, "rf": best}, user)[0] == "hgb"
-    assert simplest_good_enough({"lr": far, "hgb": far, "rf": best}, user)[0] == "rf"
+    assert simplest_good_enough({"lr": near, "hgb": best, "rf": far}, user, period)[0] == "lr"
+    assert simplest_good_enough({"lr": far, "hgb": near, "rf": best}, user, period)[0] == "hgb"
+    assert simplest_good_enough({"lr": far, "hgb": far, "rf": best}, user, period)[0] == "rf"
 
 
 def test_the_calibration_floor_is_what_a_perfect_model_shows():

@@ -197,6 +197,66 @@ def test_log_order_is_by_time_with_ties_as_recorded(tmp_path: Path) -> None:
     assert log.active.all()
 
 
+RECEIVED = [("ada", 10, 60), ("bob", 30, 40), ("ada", 50, 50)]
+"""User, occurred and received, in seconds after noon."""
+
+
+def _received(path: Path, rows: list[tuple[str, int, int | None]]) -> Path:
+    """The rows as a log in the format that the suffix names."""
+    fields = [
+        {
+            "user_id": user,
+            "type": "x",
+            "occurred_at": NOON_MS + 1_000 * occurred,
+            "received_at": None if received is None else NOON_MS + 1_000 * received,
+        }
+        for user, occurred, received in rows
+    ]
+    if path.suffix == ".parquet":
+        _write_table(path, **{name: [row[name] for row in fields] for name in fields[0]})
+    elif path.suffix == ".csv":
+        lines = [",".join("" if v is None else str(v) for v in row.values()) for row in fields]
+        path.write_text("\n".join([",".join(fields[0]), *lines]))
+    else:
+        path.write_text("\n".join(map(json.dumps, fields)))
+    return path
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.jsonl", "e.parquet"])
+def test_a_log_that_knows_its_receipts_is_ordered_by_them(tmp_path: Path, name: str) -> None:
+    """
+    Log time is the time of receipt; when things occurred stays as it was.
+    """
+    log = load_event_log([_received(tmp_path / name, RECEIVED)], RULES)
+
+    assert "received_at" == log.order
+    assert [40, 50, 60] == ((log.rows["log_time"] - NOON_MS) // 1_000).tolist()
+    assert [30, 50, 10] == ((log.rows["occurred_at"] - NOON_MS) // 1_000).tolist()
+    assert ["bob", "ada", "ada"] == [log.user_ids[user] for user in log.user]
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.jsonl", "e.parquet"])
+def test_receipts_of_some_events_order_nothing(tmp_path: Path, name: str) -> None:
+    """
+    Two clocks in one order would be no order: it is by occurrence, for all.
+    """
+    log = load_event_log([_received(tmp_path / name, [*RECEIVED, ("eve", 20, None)])], RULES)
+
+    assert "occurred_at" == log.order
+    assert [10, 20, 30, 50] == ((log.rows["log_time"] - NOON_MS) // 1_000).tolist()
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.jsonl", "e.parquet"])
+def test_an_event_from_the_future_of_its_receipt_is_refused(tmp_path: Path, name: str) -> None:
+    """
+    By more than a day, as in the stream; the message names the line.
+    """
+    path = _received(tmp_path / name, [*RECEIVED, ("eve", 90_000, 10)])
+
+    with pytest.raises(BadRecord, match=r"(line|row) \d: received_at: more than a day before"):
+        load_event_log([path], RULES)
+
+
 def test_an_empty_log() -> None:
     """
     No events is a log, too.
@@ -222,6 +282,9 @@ def test_progress_counts_events_over_all_files(tmp_path: Path) -> None:
 # --- the law of columns -----------------------------------------------------------------------
 
 TIMES = st.integers(0, 4_000_000_000_000)
+LATE = 4_000_000_000_000
+"""Epoch ms of receipt that no event of the tables comes after."""
+
 TABLES = {
     "user_id": (pa.string(), st.sampled_from(["a", "b", "ü", "x" * 256])),
     "type": (
@@ -244,6 +307,7 @@ TABLES = {
     ),
     "is_logged_in": (pa.bool_(), st.none() | st.booleans()),
     "signed_up_at": (pa.int64(), st.none() | TIMES),
+    "received_at": (pa.int64(), st.just(LATE) | st.none()),
     "location": (pa.string(), st.none() | st.sampled_from(["Zürich", "ZÜRICH ", " ", "Rome"])),
     "plan": (pa.dictionary(pa.int32(), pa.string()), st.none() | st.sampled_from(["a", "A", "b"])),
 }  # fmt: skip
@@ -276,10 +340,16 @@ def test_columns_agree_with_single_events(tmp_path: Path, table: pa.Table) -> No
 
     log = load_event_log([path], RULES)
 
+    if log.order == "received_at":
+        # All were received at once, so the order is that of the file.
+        events = list(read_events(path))
     expected = _rows_one_by_one(events)
+    if log.order == "received_at":
+        expected["log_time"] = LATE
     assert expected.tolist() == log.rows.tolist()
     assert [event.user_id for event in events] == [log.user_ids[i] for i in log.user]
-    assert expected.tolist() == event_log(events, RULES).rows.tolist()
+    if log.order == "occurred_at":
+        assert expected.tolist() == event_log(events, RULES).rows.tolist()
 
 
 @settings(deadline=None)
@@ -320,6 +390,10 @@ def test_columns_of_snapshots_agree_with_single_events(
         {"time_spent": [1.0, float("nan")]},
         {"value": [1.0, -1.1e9]},
         {"occurred_at": [1, 4_102_444_800_000]},
+        {"received_at": [1, -5]},
+        {"received_at": [1, 4_102_444_800_000]},
+        {"received_at": ["1", "2"]},
+        {"occurred_at": [1, 200_000_000], "received_at": [1, 1]},
         {"event_id": ["a", ""]},
         {"location": ["a", "x" * 257]},
         {"user_id": ["a", None]},

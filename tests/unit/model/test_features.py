@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.events import ACTIVE, EVENT_ROW, NAMED_TYPES, NO_VALUE, PASSIVE, SNAPSHOT
@@ -74,6 +74,7 @@ def inside(values: np.ndarray, view: tuple[Feature, ...]) -> list[str]:
 
 
 @given(history=histories(), waits=st.lists(WAITS, min_size=2, max_size=8), midnight=st.booleans())
+@settings(deadline=None)
 def test_silence_moves_each_kind_one_way(history, waits, midnight):
     """
     As time passes without an event, recency never falls, fading never rises, frozen stays.
@@ -138,10 +139,11 @@ def test_features_of_a_short_history():
         "pages_28d": 12, "minutes_28d": 15, "pages_visited": 12, "time_spent": 15, "sessions": 3,
         "active_days": 2, "is_logged_in": 1, "purchases": 1, "value": 10, "is_cancelled": 0,
         "active_day_share": 1, "events_per_active_day": 1.5, "pages_per_session": 4,
-        "minutes_per_session": 5, "last_hour": 13,
+        "minutes_per_session": 5, "last_hour": 13, "money_per_active_day": 6.25,
     }  # fmt: skip
     assert expected == {name: seen[name] for name in expected}
     assert 11 + 1 / 24 == pytest.approx(seen["tenure_days"])
+    assert 2 * 7 / (7 + 3 + 1 / 24) == pytest.approx(seen["active_days_per_week"])
     assert (1 / 24 * 1) ** 0.5 == pytest.approx(seen["usual_gap_days"], rel=0.003)
     assert seen["silent_days"] / seen["usual_gap_days"] == seen["silence_vs_usual"]
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.activity import FoldRules
 from contracts.errors import BadRecord, Misconfigured
 from contracts.events import ActivityEvent
 from contracts.times import DAY_MS, from_ms
+from model.dataset import Moments
 from model.event_log import EventLog, event_log
-from model.labels import outcome_of, read_labels, telltale_types
+from model.labels import (
+    Verdicts,
+    outcome_of,
+    overruled,
+    read_labels,
+    read_verdicts,
+    telltale_types,
+)
 from model.volume import volume
 
 START = 1_600_041_600_000
@@ -159,3 +170,62 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
     """
     with pytest.raises(Misconfigured, match="gone"):
         read_labels(tmp_path / "gone.csv", happened(("ada", "page_view", 1)))
+
+
+ASKED = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 60), st.integers(0, 1)), min_size=1, max_size=12
+)
+
+
+@given(said=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 60)), max_size=6), asked=ASKED)
+def test_who_was_called_wrongly_alerted_had_not_churned_until_then(said, asked):
+    """
+    A churned label becomes 0 where a verdict lies within the horizon, and nothing else changes.
+    """
+    user, as_of, label = (np.array(column, np.int64) for column in zip(*asked, strict=True))
+    moments = Moments(user, as_of, np.zeros(len(user), np.uint8), label.astype(np.uint8))
+    who, at = np.array([u for u, _ in said], np.int64), np.array([t for _, t in said], np.int64)
+    found, changed = overruled(moments, Verdicts(who, at), 10)
+
+    expected = [
+        0 if any(u == name and 0 <= t - when <= 10 for u, t in said) else was
+        for name, when, was in asked
+    ]
+    assert expected == found.label.tolist()
+    assert sum(label) - sum(expected) == changed
+    assert (user.tolist(), as_of.tolist()) == (found.user.tolist(), found.as_of.tolist())
+
+
+def test_only_a_wrong_alert_is_a_verdict_on_the_user(tmp_path):
+    """
+    `helped` and `duplicate` say something of the alert; strangers are left out.
+    """
+    log = happened(("ada", "page_view", 0), ("bob", "page_view", 0))
+    said = [("ada", 1, "helped"), ("bob", 2, "wrong"), ("eve", 3, "wrong"), ("ada", 4, "duplicate")]
+    rows = [
+        {"user_id": user, "at": from_ms(START + day * DAY_MS).isoformat(), "verdict": verdict}
+        for user, day, verdict in said
+    ]
+    (tmp_path / "v.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with (tmp_path / "v.csv").open("w", newline="") as file:
+        out = csv.DictWriter(file, list(rows[0]))
+        out.writeheader()
+        out.writerows(rows)
+
+    for name in ("v.jsonl", "v.csv"):
+        found = read_verdicts(tmp_path / name, log)
+        assert (["bob"], [START + 2 * DAY_MS]) == (
+            [log.user_ids[user] for user in found.user], found.at.tolist(),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["ada,1600000000000,nonsense", "ada,yesterday,wrong"])
+def test_a_bad_verdict_is_named(tmp_path, line):
+    """
+    With file and row, and what a verdict looks like.
+    """
+    path = tmp_path / "v.csv"
+    path.write_text(f"user_id,at,verdict\n{line}\n")
+
+    with pytest.raises(BadRecord, match=r"v\.csv, row 1: needs user_id"):
+        read_verdicts(path, happened(("ada", "page_view", 1)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -11,7 +13,7 @@ from contracts.activity import FoldRules
 from model.event_log import event_log
 from model.plots import Axis, Series, bars, lines, share_axis
 from model.simulator import Population, simulate
-from model.training import REPORT_FILE, TrainingSettings, train
+from model.training import METRICS_FILE, REPORT_FILE, TrainingSettings, train
 
 RULES = FoldRules()
 
@@ -30,6 +32,26 @@ def page(folder) -> str:
     return (folder / REPORT_FILE).read_text(encoding="utf-8")
 
 
+def test_every_field_of_the_metrics_is_documented(folder):
+    """
+    docs/report.md has a line for each, and for nothing else.
+    """
+    guide = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", guide.split("## metrics.json")[1], re.MULTILINE)
+    written = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+
+    assert set(written) == set(re.findall(r"`(\w+)`", " ".join(rows)))
+
+
+def test_the_cost_of_the_law_is_told(folder, page):
+    """
+    In log loss, with its error, as in the manifest.
+    """
+    cost = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))["law_of_silence"]
+
+    assert f"costs {cost['log_loss']:+.4f} log loss, ± {cost['error']:.4f}" in page
+
+
 def test_the_report_needs_nothing_else(page):
     """
     No script, no link, no image, nothing fetched from anywhere.
@@ -46,7 +68,8 @@ def test_the_report_has_every_part(page):
 
     for part in (
         "ROC", "Precision and recall", "Lift", "All rows", "Instant rows", "Session end rows",
-        "Silence rows", "Risk over silence", "Base rate by month", "Walk-forward", "Candidates",
+        "Silence rows", "Predictions by outcome", "Along a silence", "Risk over silence",
+        "Base rate by month", "Walk-forward", "Concept effects", "Ablation", "Candidates",
         "Data card", "Limits",
     ):  # fmt: skip
         assert part in titles
@@ -100,7 +123,7 @@ def test_bars_show_both_signs():
     A negative value reaches to the left of the zero line, in another colour.
     """
     chart = bars(["up", "down"], [2.0, -1.0], "{:+.1f}".format, "chart")
-    rects = re.findall(r'<rect x="([\d.]+)".*?fill="(#\w+)"', chart)
+    (up, right), (down, left) = re.findall(r'<rect class="(\w+)" x="([\d.]+)"', chart)
 
-    assert float(rects[1][0]) < float(rects[0][0])
-    assert rects[0][1] != rects[1][1]
+    assert float(left) < float(right)
+    assert up != down

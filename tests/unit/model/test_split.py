@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.split import walk_forward
+from contracts.times import DAY_MS
+from model.split import memory_begins, remembering, walk_forward
 
 
 @given(
@@ -54,3 +55,21 @@ def test_an_embargo_as_long_as_the_log_is_refused():
     """
     with pytest.raises(ValueError, match="embargo"):
         walk_forward(0, 100, 100)
+
+
+@given(days=st.none() | st.integers(1, 400), whole=st.integers(500, 2_000))
+def test_a_memory_forgets_what_is_older_and_nothing_else(days, whole):
+    """
+    Every period learns from the last days before its embargo, and is judged as before.
+    """
+    as_of = np.arange(0, whole * DAY_MS, DAY_MS)
+    before = walk_forward(0, int(as_of[-1]), 28 * DAY_MS)
+    for split, limited in zip(before, remembering(before, days), strict=True):
+        known, kept = as_of[split.train(as_of)], as_of[limited.train(as_of)]
+        recent = known > memory_begins(split.train_until, days)
+
+        np.testing.assert_array_equal(known[recent], kept)
+        assert days is None or len(kept) <= days
+        assert (split.validate_from, split.validate_until) == (
+            limited.validate_from, limited.validate_until,
+        )  # fmt: skip

@@ -14,24 +14,24 @@ from contracts.events import ActivityEvent
 from contracts.record import LEVELS
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, NEVER, SESSION_GAP_MS
 from model.artefact import MANIFEST_FILE, MODEL_FILE, load
-from model.candidates import CANDIDATES, fitted
-from model.dataset import draw_moments, facts_at, replay
+from model.candidates import CANDIDATES
+from model.dataset import facts_at
 from model.event_log import EventLog, event_log
 from model.features import FEATURES, features
+from model.figures import Memory
 from model.simulator import Population, simulate
 from model.training import (
     METRICS_FILE,
     Trained,
     TrainingSettings,
+    log_ends,
     silence_grid,
     train,
-    usable_window,
 )
 
 RULES = FoldRules()
 POPULATION = Population(users=400, days=120, seed=3)
 SETTINGS = TrainingSettings(horizon_days=10, active_days=20, rows=4_500, seed=1)
-DIRECTIONS = tuple(feature.direction for feature in FEATURES)
 
 
 @pytest.fixture(scope="module")
@@ -76,21 +76,6 @@ def test_longer_silence_never_lowers_the_risk(trained, facts, tmp_path):
         assert (np.diff(risk) >= 0).all()
         rises += risk[-1] - risk[0]
     assert rises / len(facts) > 0.1
-
-
-@pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda candidate: candidate.name)
-def test_no_candidate_is_reassured_by_silence(log, facts, candidate):
-    """
-    Whichever candidate were chosen, longer silence would not lower its risk.
-    """
-    window = usable_window(log, SETTINGS)
-    rows = replay(log, draw_moments(log, window, 2_000, seed=0), RULES)
-    estimator = fitted(candidate, DIRECTIONS, 0, rows.features, rows.moments.label)
-    for record in facts[:12]:
-        moments = silent_moments(int(record["last_seen"]))
-        inputs = features(np.repeat(record, len(moments)), moments)
-        risk = np.round(estimator.predict_proba(inputs)[:, 1], 6)
-        assert (np.diff(risk) >= 0).all()
 
 
 def test_the_model_tells_leavers_from_stayers(trained):
@@ -312,3 +297,37 @@ def test_a_type_that_only_follows_churn_is_refused(log):
 
     with pytest.raises(Misconfigured, match="return: occurs only once a user has churned"):
         train(event_log([*events, *telling], RULES), SETTINGS, RULES, origin="x")
+
+
+def test_a_tenure_the_log_cannot_know_is_unknown_in_scoring_too(trained, log, facts, tmp_path):
+    """
+    Of users first seen in the first active days who never stated a sign-up, training and scoring
+    read none; everybody else keeps theirs.
+    """
+    model = trained.save(tmp_path)
+    early = np.repeat(facts[:1], 2)
+    early["signup_at"] = NEVER, early["first_seen"][0]
+    early["first_seen"] = log_ends(log)[0]
+    as_of = early["last_seen"] + DAY_MS
+    values = features(early, as_of)
+    values[0, [feature.name for feature in FEATURES].index("tenure_days")] = np.nan
+
+    assert log_ends(log)[0] + SETTINGS.active_days * DAY_MS == model.manifest.tenure_since
+    expected = np.round(model.full.predict_proba(values)[:, 1], 6)
+    assert expected.tolist() == model.score(early, as_of).tolist()
+
+
+def test_what_is_not_learned_from_is_not_fitted_to(log, trained, monkeypatch):
+    """
+    With a short memory the rows of the model all lie within it, and there are as many as asked.
+    """
+    days = 60
+    monkeypatch.setattr("model.training.choose_memory", lambda *_: Memory(days, 0.01, 0.001))
+    manifest = train(log, SETTINGS, RULES, origin="simulator").manifest
+    start, end = (datetime.fromisoformat(t) for t in (manifest.training.start,
+                                                      manifest.training.end))  # fmt: skip
+
+    assert timedelta(days=days) >= end - start
+    assert trained.manifest.rows["total"] == manifest.rows["total"]
+    assert any(f"learned from the last {days} days" in note for note in manifest.notes)
+    assert all(period.rows for period in manifest.periods)
