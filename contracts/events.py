@@ -22,6 +22,10 @@ from contracts.times import DAY_MS, EARLIEST_MS, LATEST_MS, NEVER, from_ms, to_m
 from contracts.topics import SCHEMA_VERSION
 
 MAX_EVENT_BYTES: Final = 65_536
+MAX_DEPTH: Final = 64
+"""Objects and lists inside one another. Python's own limit depends on who calls, and live and
+offline decoding have to agree."""
+
 MAX_FUTURE_MS: Final = DAY_MS
 """An event later than its log time by more than this is refused: a clock is wrong somewhere."""
 
@@ -31,6 +35,8 @@ MAX_TOTAL_PAGES: Final = 100_000_000
 MAX_TOTAL_MINUTES: Final = 50_000_000.0
 MAX_TENURE_DAYS: Final = 36_500.0
 MAX_VALUE: Final = 1e9
+
+MAX_USER_ID: Final = 256
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Instant = datetime | int
@@ -105,6 +111,9 @@ class ActivityEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, om
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+_LONGEST_NAME = 80
 _decoder = msgspec.json.Decoder(ActivityEvent)
 _encoder = msgspec.json.Encoder()
 
@@ -116,6 +125,7 @@ def decode(value: bytes) -> ActivityEvent:
     """
     if len(value) > MAX_EVENT_BYTES:
         raise BadRecord(f"the event has {len(value)} bytes; at most {MAX_EVENT_BYTES} are taken")
+    _check_depth(value)
     try:
         event = _decoder.decode(value)
     except msgspec.ValidationError as error:
@@ -144,10 +154,7 @@ def encode(event: ActivityEvent) -> bytes:
 
 def check(event: ActivityEvent) -> None:
     """Raise BadRecord where a limit is broken that the types alone cannot say."""
-    if _CONTROL.search(event.user_id):
-        raise BadRecord(
-            "user_id must not contain control characters, such as a newline", field="user_id"
-        )
+    check_user_id(event.user_id)
     if event.schema_version > SCHEMA_VERSION:
         raise BadRecord(
             f"schema_version {event.schema_version} is newer than {SCHEMA_VERSION}, "
@@ -176,6 +183,41 @@ def check(event: ActivityEvent) -> None:
         raise BadRecord(
             f"time_spent must be at most {MAX_MINUTES:.0f} minutes in one event", field="time_spent"
         )
+
+
+def check_user_id(user_id: str) -> None:
+    """Raise BadRecord for a text that no event could have as its user_id."""
+    if not 1 <= len(user_id) <= MAX_USER_ID:
+        raise BadRecord(f"user_id must have 1 to {MAX_USER_ID} characters", field="user_id")
+    if _CONTROL.search(user_id):
+        raise BadRecord(
+            "user_id must not contain control characters, such as a newline", field="user_id"
+        )
+
+
+def erased_user(key: bytes | None) -> str:
+    """The user whom a record without value erases; raises BadRecord if its key names none."""
+    if not key:
+        raise BadRecord("a record without value erases a user and needs the user_id as its key")
+    try:
+        user_id = key.decode()
+    except UnicodeDecodeError:
+        raise BadRecord("the key is not UTF-8") from None
+    check_user_id(user_id)
+    return user_id
+
+
+def with_event_id(value: bytes, event_id: str) -> bytes:
+    """The JSON of an event that has no event_id, with one and otherwise to the byte.
+
+    Added to the text, not encoded anew: 1e9 would come back as 1000000000.0. Of two fields of a
+    name the last one counts. An event that would grow beyond the limit leaves its properties.
+    """
+    opened = value.rstrip().removesuffix(b"}")
+    longer = opened + b',"event_id":"%s"}' % event_id.encode()
+    if len(longer) <= MAX_EVENT_BYTES:
+        return longer
+    return encode(msgspec.structs.replace(decode(value), event_id=event_id, properties=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,16 +363,28 @@ def _check_instant(name: str, instant: Instant | None) -> None:
         raise BadRecord(f"{name} must lie between 1970 and 2100", field=name)
 
 
+def _check_depth(value: bytes) -> None:
+    """Raise BadRecord where brackets outside of texts are nested more than MAX_DEPTH deep."""
+    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise BadRecord(f"not a JSON event: nested more than {MAX_DEPTH} levels deep")
+
+
 def _check_encodable(event: ActivityEvent) -> None:
     """Plain Python values may hold what no JSON text can: lone surrogates, objects, too much."""
     try:
-        size = len(_encoder.encode(event))
+        encoded = _encoder.encode(event)
     except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadRecord(
             f"{(name := _unencodable(event))}: cannot be written as JSON: {error}", field=name
         ) from None
-    if size > MAX_EVENT_BYTES:
-        raise BadRecord(f"the event has {size} bytes; at most {MAX_EVENT_BYTES} are taken")
+    if len(encoded) > MAX_EVENT_BYTES:
+        raise BadRecord(f"the event has {len(encoded)} bytes; at most {MAX_EVENT_BYTES} are taken")
+    _check_depth(encoded)
 
 
 def _unencodable(event: ActivityEvent) -> str | None:
@@ -342,18 +396,25 @@ def _unencodable(event: ActivityEvent) -> str | None:
     return None
 
 
+_UNKNOWN = "Object contains unknown field `"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+
+
 def _bad(message: str) -> BadRecord:
     """Turn msgspec's 'Expected ... - at `$.field`' into a reason that leads with the field."""
+    if message.startswith(_UNKNOWN):
+        name = _shortened(message.removeprefix(_UNKNOWN).removesuffix("`"))
+        return BadRecord(
+            f"{name}: not a field of an event; put what is your own under properties", field=name
+        )
     text, _, path = message.partition(" - at `")
     # `$.field`, `$.field[...]` or `key` in `$.field`
     field = path.partition("$")[2].lstrip(".").partition("[")[0].rstrip("`") or None
     if field:
         return BadRecord(f"{field}: {text}", field=field)
-    if "unknown field" in text:
-        name = text.split("`")[1]
-        return BadRecord(
-            f"{name}: not a field of an event; put what is your own under properties", field=name
-        )
     if "missing required field" in text:
         name = text.split("`")[1]
         return BadRecord(f"{name}: required", field=name)

@@ -17,8 +17,11 @@ from starlette.responses import RedirectResponse, Response
 from contracts.activity import FoldRules
 from ingest_api import events, health, metrics, model_page, moments, openapi, predict, problems
 from ingest_api import users as user_pages
+from ingest_api.head import Head
 from ingest_api.log import ActivityLog
+from ingest_api.predictions import Predictor
 from ingest_api.publishing import EventWriter
+from ingest_api.quick import QuickPredict
 from ingest_api.records import UserReader
 from ingest_api.snapshots import Snapshots
 from model.artefact import Model
@@ -56,6 +59,7 @@ def create_app(
     writer = EventWriter(clock)
     snapshots = Snapshots(log, writer, measures, now)
     explainer = Explainer(model)
+    predictor = Predictor(model, explainer)
     users = user_pages.Users(
         model=model,
         reader=reader,
@@ -65,9 +69,14 @@ def create_app(
         rules=rules,
     )
 
+    async def prepare() -> None:
+        # Beside the first requests, so that no question for reasons waits for it.
+        await asyncio.to_thread(explainer.prepare)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(run()) for run in (*background, snapshots.run)]
+        running = (*background, snapshots.run, prepare)
+        tasks = [asyncio.create_task(run()) for run in running]
         for task in tasks:
             task.add_done_callback(lambda done: _notice(done, on_failure))
         try:
@@ -89,13 +98,11 @@ def create_app(
     )
     problems.install(app)
     app.add_middleware(metrics.Measured, metrics=measures)
+    app.add_middleware(Head)
+    # The last one added is asked first.
+    app.add_middleware(QuickPredict, predictor=predictor, snapshots=snapshots, metrics=measures)
     app.include_router(
-        predict.router(
-            model=model,
-            explainer=explainer,
-            snapshots=snapshots,
-            score_record=users.score_record,
-        )
+        predict.router(predictor=predictor, snapshots=snapshots, score_record=users.score_record)
     )
     app.include_router(events.router(log=log, writer=writer, now=now, metrics=measures))
     app.include_router(user_pages.router(users=users, log=log, now=now))

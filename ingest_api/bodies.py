@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any, Final
@@ -9,31 +10,39 @@ from typing import Any, Final
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from ingest_api.problems import FieldError, Malformed, TooLarge, WrongMediaType
+from ingest_api.problems import FieldError, Malformed, TooLarge, TooSlow, WrongMediaType
 
 SHOWN_CHARACTERS: Final = 40
+BODY_SECONDS: Final = 30.0
+"""How long a body may take to arrive: a client that never ends must not hold us for ever."""
 
 
 async def read(request: Request, limit: int) -> bytes:
     """The body, if it says it is JSON and has at most `limit` bytes.
 
     A body that announces more is refused unread, one that turns out longer at the limit. Raises
-    WrongMediaType, TooLarge, and Malformed when the client leaves before its end. Asking for the
-    media type keeps web pages of others from posting here through a visitor's browser: a simple
-    form cannot say application/json.
+    WrongMediaType, TooLarge, TooSlow, and Malformed when the client leaves before its end. Asking
+    for the media type keeps web pages of others from posting here through a visitor's browser: a
+    simple form cannot say application/json.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise WrongMediaType("send the header content-type: application/json")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise WrongMediaType(f"send the body as it is, without content-encoding: {coding[:40]}")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise TooLarge(f"the body has {announced} bytes; at most {limit} are taken")
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise TooLarge(f"the body has more than {limit} bytes")
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise TooLarge(f"the body has more than {limit} bytes")
+    except TimeoutError:
+        raise TooSlow(f"the body did not end within {BODY_SECONDS:.0f} s") from None
     except ClientDisconnect:
         # Nobody hears this; but it is no fault of ours and must not be logged and counted as one.
         raise Malformed("not JSON: the connection ended before the body did") from None

@@ -72,7 +72,7 @@ def router(
         ),
         responses=openapi.responses(
             {202: openapi.of(EventsAccepted, "Kafka has them.", {"accepted": 1, "rejected": []})},
-            400, 413, 415, 422, 503,
+            400, 408, 413, 415, 422, 503,
         ),
     )  # fmt: skip
     async def post_events(request: Request) -> Response:

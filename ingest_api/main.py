@@ -16,6 +16,7 @@ from contracts.errors import Misconfigured
 from ingest_api.app import Background, create_app
 from ingest_api.log import KafkaLog
 from ingest_api.moments import StreamNow
+from ingest_api.protocol import BoundedProtocol
 from ingest_api.records import READ_SECONDS, RedisUsers
 from ingest_api.settings import GatewaySettings
 from model.artefact import Model, load, require_rules
@@ -99,8 +100,8 @@ def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> 
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            loop="uvloop",
-            http="httptools",
+            loop="runtime.event_loop:Loop",
+            http=BoundedProtocol,
             lifespan="on",
             access_log=False,
             log_config=None,

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from contracts.events import MAX_TENURE_DAYS, MAX_TOTAL_MINUTES, MAX_TOTAL_PAGES
 from ingest_api import openapi
 from model.artefact import Model, Period
-from model.evaluation import Figures
 from model.features import FEATURES, PREDICT_INPUTS, Feature
+from model.figures import Figures
 
 # What the request may state is narrower than what a record may come to.
 _ACCEPTED: Final = {

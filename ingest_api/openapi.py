@@ -20,8 +20,9 @@ _REF: Final = "#/components/schemas/{name}"
 _PROBLEMS: Final[Mapping[int, str]] = {
     400: "The path or the body is no text, or the body no JSON.",
     404: "Nothing is known of the user.",
+    408: "The body took too long to arrive.",
     413: "More than is taken at once.",
-    415: "The body was not sent as application/json.",
+    415: "The body was not sent as application/json, or not as it is (content-encoding).",
     422: "Something breaks a limit; `errors` names the fields and what would fit.",
     503: "A dependency does not answer; come again after `Retry-After` seconds.",
 }

@@ -4,63 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final, Literal
-from urllib.parse import quote
+from typing import Annotated, Final
 
 import msgspec
-import numpy as np
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.errors import StoreUnavailable
-from contracts.scores import Evidence, Explanation
 from ingest_api import bodies, inputs, openapi
 from ingest_api.inputs import PredictRequest
+from ingest_api.predictions import (
+    BASIS_HEADER,
+    ORIGIN_HEADER,
+    Basis,
+    BatchPrediction,
+    Prediction,
+    Predictor,
+)
 from ingest_api.problems import FieldError, Invalid
 from ingest_api.snapshots import Snapshots
 from ingest_api.users import RecordScore
-from ingest_api.verdicts import verdict
-from model.artefact import Model
-from model.reasons import Explainer
-
-Basis = Literal["inputs", "record"]
 
 RECORD_SECONDS: Final = 0.020
-BASIS_HEADER: Final = "Ebbtide-Basis"
-ORIGIN_HEADER: Final = "Ebbtide-Origin"
-
-_NO_BEHAVIOUR = Evidence(events=0, active_days=0, usual_gap_hours=None, missing=())
-
-
-class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether the user churns within the horizon, and how probable the answer is.
-
-    The fields from `churn_probability` on come with `?explain=true`; `basis` also with
-    `?basis=record`.
-    """
-
-    prediction: Literal["0", "1"]
-    confidence: Annotated[float, msgspec.Meta(ge=0, le=1)]
-    """The model's probability of the predicted class."""
-    basis: Basis | None = None
-    """What was scored: the inputs of the request, or the user's record with them folded in."""
-    churn_probability: float | None = None
-    model_version: str | None = None
-    horizon_days: int | None = None
-    origin: str | None = None
-    """What the model learned from."""
-    evidence: Evidence | None = None
-    """The recorded behaviour behind the score: none with `basis` `inputs`."""
-    explanation: Explanation | None = None
-    """Why: base and contributions are the log-odds of `churn_probability`."""
-
-
-class BatchPrediction(msgspec.Struct, frozen=True):
-    """The predictions in the order of the items."""
-
-    predictions: tuple[Prediction, ...]
-
 
 ScoreRecord = Callable[[PredictRequest, bool], Awaitable[RecordScore | None]]
 """The score of the user's record with the request folded in, as of now, explained or not.
@@ -79,47 +45,9 @@ _ANSWER = {"prediction": "1", "confidence": 0.82}
 Explain = Annotated[bool, Query(description="Add probability, model, basis, evidence and reasons.")]
 
 
-def router(
-    *, model: Model, explainer: Explainer, snapshots: Snapshots, score_record: ScoreRecord
-) -> APIRouter:
+def router(*, predictor: Predictor, snapshots: Snapshots, score_record: ScoreRecord) -> APIRouter:
     """The routes, over their collaborators."""
     routes = APIRouter(tags=["prediction"])
-    # A log's name may hold what no header can.
-    origin = quote(model.origin, safe=" ,:;()/")
-
-    def predictions(rows: np.ndarray, explain: bool) -> list[Prediction]:
-        told = explainer.of_inputs(rows) if explain else None
-        return [
-            _prediction(
-                float(probability),
-                "inputs" if explain else None,
-                explain,
-                explanation=None if told is None else told[i],
-            )
-            for i, probability in enumerate(model.score_inputs(rows))
-        ]
-
-    def _prediction(
-        probability: float,
-        basis: Basis | None,
-        explain: bool,
-        evidence: Evidence = _NO_BEHAVIOUR,
-        explanation: Explanation | None = None,
-    ) -> Prediction:
-        prediction, confidence = verdict(probability, model.class_cutoff)
-        if not explain:
-            return Prediction(prediction, confidence, basis)
-        return Prediction(
-            prediction,
-            confidence,
-            basis,
-            churn_probability=probability,
-            model_version=model.version,
-            horizon_days=model.horizon_days,
-            origin=model.origin,
-            evidence=evidence,
-            explanation=explanation,
-        )
 
     async def of_record(totals: PredictRequest, explain: bool) -> Prediction | None:
         """The record's prediction; None when it cannot be had in time."""
@@ -132,9 +60,7 @@ def router(
             return None
         if known is None:
             return None
-        return _prediction(
-            known.churn_probability, "record", explain, known.evidence, known.explanation
-        )
+        return predictor.of_record(known, explain=explain)
 
     @routes.post(
         "/predict",
@@ -154,7 +80,7 @@ def router(
                     },
                 )
             },
-            400, 413, 415, 422,
+            400, 408, 413, 415, 422,
         ),
     )  # fmt: skip
     async def predict(
@@ -164,12 +90,9 @@ def router(
     ) -> Response:
         totals = inputs.decode_one(await bodies.read(request, inputs.MAX_BYTES))
         prediction = await of_record(totals, explain) if basis == "record" else None
-        headers = {
-            BASIS_HEADER: "inputs" if prediction is None else "record",
-            ORIGIN_HEADER: origin,
-        }
+        headers = predictor.headers["inputs" if prediction is None else "record"]
         if prediction is None:
-            (prediction,) = predictions(inputs.as_rows([totals]), explain)
+            (prediction,) = predictor.of_inputs(inputs.as_rows([totals]), explain=explain)
             if basis == "record":
                 prediction = msgspec.structs.replace(prediction, basis="inputs")
         snapshots.offer(totals)
@@ -183,15 +106,14 @@ def router(
         openapi_extra=openapi.body(inputs.BatchRequest, example={"items": [_EXAMPLE]}),
         responses=openapi.responses(
             {200: openapi.of(BatchPrediction, "The predictions.", {"predictions": [_ANSWER]})},
-            400, 413, 415, 422,
+            400, 408, 413, 415, 422,
         ),
     )  # fmt: skip
     async def predict_batch(request: Request, explain: Explain = False) -> Response:
         items = inputs.decode_many(await bodies.read(request, inputs.MAX_BATCH_BYTES))
-        answered = predictions(inputs.as_rows(items), explain)
+        answered = predictor.of_inputs(inputs.as_rows(items), explain=explain)
         for item in items:
             snapshots.offer(item)
-        headers = {BASIS_HEADER: "inputs", ORIGIN_HEADER: origin}
-        return openapi.reply(BatchPrediction(tuple(answered)), headers=headers)
+        return openapi.reply(BatchPrediction(tuple(answered)), headers=predictor.headers["inputs"])
 
     return routes

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from contracts.errors import ChurnError, LogUnavailable, StoreUnavailable, Unavailable
 
@@ -66,6 +67,10 @@ class TooLarge(RequestError):
     """More bytes or more items than are taken at once."""
 
 
+class TooSlow(RequestError):
+    """A body that does not come to its end."""
+
+
 class Invalid(RequestError):
     """Fields that break their limits, each with its reason."""
 
@@ -98,6 +103,7 @@ class NotReady(Unavailable):
 _ANSWERS: Final[dict[type[ChurnError], tuple[int, str, str]]] = {
     Malformed: (400, "malformed", "What came is no text or no JSON"),
     UnknownUser: (404, "unknown-user", "Nothing is known of this user"),
+    TooSlow: (408, "too-slow", "The body took too long to arrive"),
     TooLarge: (413, "too-large", "More than is taken at once"),
     WrongMediaType: (415, "not-json", "The body must be sent as JSON"),
     Invalid: (422, "invalid-input", "The request breaks a limit"),
@@ -178,18 +184,32 @@ def _parameter_reason(found: Mapping[str, Any]) -> str:
     return f"{found['msg']}; got {found['input']!r}"
 
 
-async def _on_http(_: Request, error: Exception) -> Response:
+async def _on_http(request: Request, error: Exception) -> Response:
     """What the framework refuses: no such path, not this method."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    detail = error.detail
+    detail, headers = error.detail, error.headers
     if status == HTTPStatus.NOT_FOUND:
         detail = "There is nothing at this path; /docs lists what there is"
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow")
-        detail = f"This path takes {allowed}" if allowed else "This path takes other methods"
+        allowed = methods_of(request)
+        headers = {"Allow": allowed}
+        detail = f"This path takes {allowed}"
     problem = Problem(type="about:blank", title=status.phrase, status=status, detail=detail)
-    return answer(problem, error.headers)
+    return answer(problem, headers)
+
+
+def methods_of(request: Request) -> str:
+    """What the path takes, as `Allow` puts it: the framework names only one route's methods."""
+    taken = [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+    return ", ".join([*taken, *(["HEAD"] if "GET" in taken else [])])
 
 
 async def _on_bug(_: Request, __: Exception) -> Response:

@@ -11,9 +11,9 @@ import numpy as np
 from redis.asyncio import Redis
 
 from contracts.alerts import ChurnAlert
-from contracts.partition import SHARDS
 from contracts.topics import ACTIVITY
 from runtime import keys
+from runtime.generations import Reader
 from runtime.recent_alerts import RecentAlerts
 from runtime.records import RecordStore
 from runtime.redis_errors import redis_errors
@@ -57,6 +57,7 @@ class RedisUsers:
 
     def __init__(self, redis: Redis, *, timeout_seconds: float = READ_SECONDS) -> None:
         self._redis = redis
+        self._reader = Reader(redis, ACTIVITY)
         self._records = RecordStore(redis)
         self._alerts = RecentAlerts(redis)
         self._timeout = timeout_seconds
@@ -66,13 +67,12 @@ class RedisUsers:
             return await self._records.load(user_ids)
 
     async def riskiest(self, limit: int) -> list[tuple[str, float]]:
-        async with (
-            self._bounded("reading the ranks"),
-            self._redis.pipeline(transaction=False) as pipe,
-        ):
-            for shard in range(SHARDS):
-                pipe.zrange(keys.rank(shard), 0, limit - 1, desc=True, withscores=True)
-            answers = await pipe.execute()
+        async with self._bounded("reading the ranks"):
+            answers = await self._reader.answers(
+                lambda pipe, shard, generation: pipe.zrange(
+                    keys.rank(shard, generation), 0, limit - 1, desc=True, withscores=True
+                )
+            )
         ranked = [(text(user), float(risk)) for answer in answers for user, risk in answer]
         ranked.sort(key=lambda entry: (-entry[1], entry[0]))
         return ranked[:limit]
@@ -89,7 +89,12 @@ class RedisUsers:
     async def clocks(self) -> dict[int, int]:
         # Every batch brings its partition's clock into all shards, so one shard tells.
         async with self._bounded("reading the clocks"):
-            fields = await self._redis.hgetall(keys.marks(0, ACTIVITY))
+            [fields] = await self._reader.answers(
+                lambda pipe, shard, generation: pipe.hgetall(
+                    keys.marks(shard, ACTIVITY, generation)
+                ),
+                [0],
+            )
         return {
             int(text(field).removeprefix(_CLOCK_FIELD)): int(value)
             for field, value in fields.items()

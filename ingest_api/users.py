@@ -11,19 +11,21 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Depends, Path, Query
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.activity import FoldRules
 from contracts.alerts import ChurnAlert
-from contracts.events import EVENT_ROW, LogPlace, row
+from contracts.errors import BadRecord
+from contracts.events import EVENT_ROW, LogPlace, check_user_id, row
 from contracts.record import CANCELLED, CURVE_STALE, ERASED, HAS_CURVE, NO_CROSSING
 from contracts.scores import DECIMALS, Attributes, Crossing, Evidence, Explanation, Position
 from contracts.times import HOUR_MS, NEVER, from_ms, from_ms_or_none
 from ingest_api import openapi
 from ingest_api.inputs import PredictRequest
 from ingest_api.log import ActivityLog
-from ingest_api.problems import Malformed, UnknownUser
+from ingest_api.problems import FieldError, Invalid, Malformed, UnknownUser
 from ingest_api.publishing import tombstone
 from ingest_api.records import UserReader
 from ingest_api.snapshots import snapshot
@@ -44,18 +46,32 @@ from model.silence import at_risk_at, crossings, silence_curve, value_at, within
 
 
 def user_in_path(request: Request, user_id: str = Path(min_length=1, max_length=256)) -> str:
-    """The user_id of the path; raises Malformed where its bytes are no text.
+    """The user_id of the path; raises Malformed where its bytes are no text, Invalid for one that
+    no event could have.
 
-    Starlette would put a substitute for them, and so name, or erase, another user.
+    Starlette would put a substitute for such bytes, and so name, or erase, another user.
     """
     try:
         unquote_to_bytes(request.scope.get("raw_path") or b"").decode()
     except UnicodeDecodeError:
         raise Malformed("the user_id in the path is not UTF-8") from None
+    try:
+        check_user_id(user_id)
+    except BadRecord as bad:
+        raise Invalid([FieldError("user_id", bad.reason.removeprefix("user_id "))]) from None
     return user_id
 
 
 UserId = Annotated[str, Depends(user_in_path)]
+
+
+class _AnyText(PathConvertor):
+    """Like `path`, also with a line break in it: what is refused is refused for its reason."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("text", _AnyText())
 
 
 class UserScore(msgspec.Struct, frozen=True):
@@ -170,10 +186,9 @@ class Users:
         or known by totals only.
         """
         assert totals.user_id is not None
-        record = await self._known(totals.user_id)
+        record, now = await self._known(totals.user_id)
         if record is None or not _has_acted(record["facts"][0]):
             return None
-        now = int((await self.moments(record))[0])
         facts = self._with(totals, record, now)
         told = self.explainer.explanations(facts, np.array([now])) if explain else None
         return RecordScore(
@@ -184,11 +199,10 @@ class Users:
 
     async def page(self, user_id: str) -> UserPage:
         """Raises UnknownUser, StoreUnavailable."""
-        record = await self._known(user_id)
+        record, now = await self._known(user_id)
         if record is None:
             raise UnknownUser(f"no activity of {user_id!r} is on record")
         facts = record["facts"]
-        (now,) = await self.moments(record)
         acted = _has_acted(facts[0])
         told = self.explainer.explanations(facts, np.array([now])) if acted else None
         names = await self.reader.names(_categories(facts[0]).values())
@@ -231,6 +245,7 @@ class Users:
         reached = value_at(curve, self.model.levels, (now - last_seen) / HOUR_MS)
         risk = np.maximum(reached, [at_last_score for _, at_last_score in ranked])
         at_risk = self._at_risk(curve, last_seen)
+        expired = self._expired(facts, now)
         users = [
             RankedUser(
                 user_id=user_id,
@@ -240,15 +255,23 @@ class Users:
             )
             for i, (user_id, _) in enumerate(ranked)
             # A rank entry may be there a moment longer than its user.
-            if _is_known(facts[i])
+            if _is_known(facts[i]) and not expired[i]
         ]
         users.sort(key=lambda user: (-user.churn_probability, user.user_id))
         return tuple(users), int(now.max(initial=0))
 
-    async def _known(self, user_id: str) -> np.ndarray | None:
-        """(1,) RECORD."""
+    async def _known(self, user_id: str) -> tuple[np.ndarray | None, int]:
+        """(1,) RECORD, None where nobody is on record now, and what now is (epoch ms)."""
         record = await self.reader.load([user_id])
-        return record if _is_known(record["facts"][0]) else None
+        if not _is_known(record["facts"][0]):
+            return None, 0
+        now = await self.moments(record)
+        return (None if self._expired(record["facts"], now)[0] else record), int(now[0])
+
+    def _expired(self, facts: np.ndarray, now: np.ndarray) -> np.ndarray:
+        """(n,) who has been away for longer than the retention: what they do next starts anew."""
+        last_seen = facts["last_seen"]
+        return np.asarray((last_seen != NEVER) & (now >= self.rules.expiry(last_seen)))
 
     def _with(self, totals: PredictRequest, record: np.ndarray, now: int) -> np.ndarray:
         """(1,) FACTS after the totals, as a snapshot right behind what the record knows of."""
@@ -333,7 +356,7 @@ def router(*, users: Users, log: ActivityLog, now: Callable[[], int]) -> APIRout
         return openapi.reply(RankedUsers(ranked, from_ms(as_of or now()), users.model.origin))
 
     @routes.get(
-        "/users/{user_id:path}",
+        "/users/{user_id:text}",
         summary="One user, scored as of now",
         responses=openapi.responses(
             {200: openapi.of(UserPage, "What is known of the user.")}, 400, 404, 422, 503
@@ -343,7 +366,7 @@ def router(*, users: Users, log: ActivityLog, now: Callable[[], int]) -> APIRout
         return openapi.reply(await users.page(user_id))
 
     @routes.delete(
-        "/users/{user_id:path}",
+        "/users/{user_id:text}",
         status_code=202,
         summary="Erase a user",
         description="Publishes a tombstone. What is known of the user goes once the scorer has "

@@ -101,6 +101,45 @@ async def test_errors_of_the_framework_are_problems_too(gateway):
     assert [404, 405] == [answer.json()["status"] for answer in (missing, wrong)]
 
 
+async def test_allow_names_every_method_of_a_path(gateway):
+    """
+    Also where several routes share it; HEAD goes with GET.
+    """
+    for method, path, allowed in (
+        ("OPTIONS", "/users/ada", "DELETE, GET, HEAD"),
+        ("PUT", "/events", "POST"),
+        ("POST", "/livez", "GET, HEAD"),
+        ("HEAD", "/predict", "POST"),
+    ):
+        answer = await gateway.http.request(method, path)
+
+        assert (405, allowed) == (answer.status_code, answer.headers["allow"])
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/users", "/model", "/docs"])
+async def test_head_is_get_without_the_body(gateway, path):
+    """
+    Same status, same type, nothing behind it.
+    """
+    asked, told = await gateway.http.head(path), await gateway.http.get(path)
+
+    assert (told.status_code, told.headers["content-type"], b"") == (
+        asked.status_code, asked.headers["content-type"], asked.content,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("user_id", ["a%0Ab", "a%00", "x" * 257])
+async def test_a_user_whom_no_event_could_name_is_refused(gateway, method, user_id):
+    """
+    An erasure of such a user would only end in the dead letters.
+    """
+    answer = await gateway.http.request(method, f"/users/{user_id}")
+
+    assert (422, "user_id") == (answer.status_code, answer.json()["errors"][0]["field"])
+    assert [] == gateway.log.messages
+
+
 async def test_a_bug_is_a_problem_without_its_details(gateway, monkeypatch):
     """
     What we did not foresee is a 500 problem that tells nothing of the inside.

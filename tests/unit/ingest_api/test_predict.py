@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from contracts.activity import FoldRules
 from contracts.events import (
@@ -25,6 +26,7 @@ from contracts.metrics import Metric
 from contracts.times import DAY_MS, from_ms
 from ingest_api.inputs import MAX_BATCH_BYTES, MAX_BYTES
 from ingest_api.snapshots import QUEUED_MOST
+from model.artefact import KeptInputs, Model
 from model.fold import fold
 from tests.unit.ingest_api.stand import NOON, TOTALS, an_additive_model, seen, standing
 
@@ -385,6 +387,31 @@ async def test_every_answer_says_what_was_scored_and_by_whom(gateway):
             answer.headers["Ebbtide-Basis"],
             answer.headers["Ebbtide-Origin"],
         )
+
+
+async def test_inputs_learned_elsewhere_are_said_to_be():
+    """
+    The answer to totals carries the origin and horizon of the estimator that gave it; the answer
+    of the record those of the log's own.
+    """
+    model = an_additive_model()
+    manifest = structs.replace(model.manifest, kept_inputs=KeptInputs("simulator", 7))
+    async with standing(model=Model(manifest, model.full, model.inputs)) as gateway:
+        await gateway.redis.keep("ada", seen(NOON - 7 * DAY_MS))
+        answers = {
+            basis: await gateway.http.post(
+                f"/predict?explain=true&basis={basis}", json=TOTALS | {"user_id": "ada"}
+            )
+            for basis in ("inputs", "record")
+        }
+
+    assert {"inputs": ("simulator", 7), "record": ("a test", 14)} == {
+        basis: (answer.json()["origin"], answer.json()["horizon_days"])
+        for basis, answer in answers.items()
+    }
+    assert {"inputs": "simulator", "record": "a test"} == {
+        basis: answer.headers["Ebbtide-Origin"] for basis, answer in answers.items()
+    }
 
 
 @pytest.mark.parametrize("basis", ["inputs", "record"])

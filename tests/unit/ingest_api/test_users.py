@@ -397,3 +397,14 @@ def an_alert(day: int) -> ChurnAlert:
         attributes=score.attributes,
         position=score.position,
     )
+
+
+async def test_who_is_gone_for_longer_than_the_retention_is_unknown(gateway):
+    """Their record is still there for the fold, and nobody is told of it."""
+    for name, last_seen in (("ada", NOON - 731 * DAY_MS), ("bob", NOON - 729 * DAY_MS)):
+        await ranked(gateway, name, 0.9, seen(last_seen))
+
+    assert 404 == (await gateway.http.get("/users/ada")).status_code
+    assert 200 == (await gateway.http.get("/users/bob")).status_code
+    listed = (await gateway.http.get("/users")).json()["users"]
+    assert ["bob"] == [user["user_id"] for user in listed]

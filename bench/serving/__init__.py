@@ -1,0 +1,1 @@
+"""How fast `/predict` answers, beside routes that do less."""
