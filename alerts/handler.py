@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -19,13 +18,15 @@ from contracts.times import NEVER, from_ms, to_ms
 from contracts.topics import ALERTS, CLOCK_HEADER, SCORES, cloud_event_headers
 from runtime import keys
 from runtime.clock import wall_ms
-from runtime.dead_letters import BadLetter, DeadLetters, Run
+from runtime.dead_letters import DeadLetters, Run
 from runtime.handler import Opening, Record
 from runtime.kafka import Message, Publisher
 from runtime.ledger import Effects, Ledger, Mark
+from runtime.letters import BadLetter
 from runtime.metrics import WorkerMetrics
 from runtime.recent_alerts import KEPT, members_of
 from runtime.redis_errors import redis_errors
+from runtime.store import mget
 
 SOURCE = "/ebbtide/alerts"
 KIND = "ebbtide.churn-alert"
@@ -88,12 +89,12 @@ class AlertsHandler:
             await self._forget({item.user_id for item in items if item.score is None}, effects)
             _remember(stored, outcome, desk.episode_ttl_ms, effects)
             mark = Mark(self._log, records[-1].offset + 1)
+            if tripped:
+                desk.dead_letters.hold(effects, self.marks.partition, mark)
             self.log_time = max(self.log_time, *(record.timestamp for record in records))
             self.marks = await desk.ledger.save(self.marks, mark, self.log_time, effects)
         self._count(len(records), outcome.alerts)
-        if tripped:
-            await desk.dead_letters.hold(self.marks.partition, mark)
-            self.suspicious = True
+        self.suspicious = self.suspicious or tripped
 
     async def sweep(self, clock_ms: int) -> bool:
         """Nothing is ever due: the scorer emits a score whenever a silent user's risk moves."""
@@ -112,7 +113,7 @@ class AlertsHandler:
         for record in records:
             if any(name == CLOCK_HEADER for name, _ in record.headers):
                 continue
-            item = _item(record)
+            item = item_of(record)
             if isinstance(item, BadLetter):
                 letters.append(item)
                 self._run.bad(record.key)
@@ -131,10 +132,10 @@ class AlertsHandler:
         if not users:
             return {}
         with redis_errors("loading episodes"):
-            values = await self._desk.redis.mget([keys.episode(user_id) for user_id in users])
+            values = await mget(self._desk.redis, [keys.episode(user_id) for user_id in users])
         return {
             user_id: None if value is None else episodes.decode(value)
-            for user_id, value in zip(users, cast("list[bytes | None]", values), strict=True)
+            for user_id, value in zip(users, values, strict=True)
         }
 
     async def _publish(self, alerts: Sequence[ChurnAlert]) -> None:
@@ -158,7 +159,7 @@ class AlertsHandler:
             metrics.alerts.labels(alert.kind).inc()
 
 
-def _item(record: Record) -> Item | BadLetter:
+def item_of(record: Record) -> Item | BadLetter:
     if record.key is None:
         return BadLetter(record, "the record has no key, so its user is unknown")
     try:

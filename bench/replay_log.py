@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from ebbtide.ports import LOOPBACK, free_port
 from model.event_log import load_event_log
 from model.fold import fold
 from runtime import keys
+from runtime.arrivals import Arrivals
 from runtime.kafka import at_end
 from runtime.ledger import Mark
 from runtime.records import RecordStore
@@ -189,10 +191,13 @@ async def _whole_log(bootstrap: str, topic: str, partitions: int) -> list:  # ty
 def _fold_records(records: list) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
     index: dict[str, int] = {}
     rows, user = [], []
+    arrivals: defaultdict[int, Arrivals] = defaultdict(Arrivals)
     for record in sorted(records, key=lambda record: (record.partition, record.offset)):
         if any(name == CLOCK_HEADER for name, _ in record.headers):
             continue
         event = decode(record.value)
+        if arrivals[record.partition].is_repeat(event.user_id, record.headers):
+            continue
         place = LogPlace(1, record.partition, record.offset, record.timestamp)
         rows.append(row(event, place, RULES))
         user.append(index.setdefault(event.user_id, len(index)))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+import numpy as np
+
 from contracts.times import DAY_MS
 
 DEFAULT_PASSIVE_TYPES = (
@@ -37,6 +39,10 @@ class FoldRules:
     def is_activity(self, event_type: str) -> bool:
         """Whether an event of this type means the user was there."""
         return _is_activity(self.passive_types, event_type)
+
+    def expiry(self, last_seen: np.ndarray) -> np.ndarray:
+        """(n,) epoch ms from which on an event would start anew; last_seen: (n,), not NEVER."""
+        return last_seen + self.retention_ms + 1
 
     @property
     def digest(self) -> str:

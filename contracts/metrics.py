@@ -20,6 +20,7 @@ class Metric(StrEnum):
     RECORDS_PARKED = "ebbtide_records_parked_total"  # counter by topic: sent to the dead letters
     RECORDS_SENT_HOME = "ebbtide_records_sent_home_total"  # counter: keyed by another partitioner
     REFUSED_WRITES = "ebbtide_refused_writes_total"  # counter by topic: the store held another mark
+    RESTARTS = "ebbtide_worker_restarts_total"  # counter: a stalled worker started itself again
     SCORES = "ebbtide_scores_total"  # counter by trigger
     ALERTS = "ebbtide_alerts_total"  # counter by kind
     CONSUMER_LAG = "ebbtide_consumer_lag_records"  # gauge by topic, partition

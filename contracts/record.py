@@ -12,6 +12,7 @@ Fields are ordered so that every one is naturally aligned; `version` comes first
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,13 @@ import numpy as np
 from contracts.times import NEVER
 
 RECORD_VERSION: Final = 1
+
+OLDER_VERSIONS: Final[Mapping[int, Callable[[bytes], bytes]]] = {}
+"""Version of an earlier release to what turns its bytes into a record of this version.
+
+A layout changes over two releases: the first reads the new one besides its own, the second writes
+it. So a release may be taken back, and scorers of both may run at once while it is rolled out.
+"""
 
 RING_DAYS: Final = 28
 ID_WINDOW: Final = 16

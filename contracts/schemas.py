@@ -21,8 +21,15 @@ from contracts.topics import (
     ACTIVITY,
     ALERTS,
     CLOCK_HEADER,
+    ORIGINAL_PREFIX,
+    PART_HEADER,
+    REASON_HEADER,
+    REPLAYED_HEADER,
     SCHEMA_VERSION,
     SCORES,
+    SENT_HOME_HEADER,
+    SOURCE_HEADER,
+    TIME_HEADER,
     TOPIC_CONFIGS,
     cloud_event_headers,
     dead_letter,
@@ -160,13 +167,30 @@ def _dead_letter(topic: _Topic) -> dict[str, Any]:
         "headers": {
             "type": "object",
             "properties": {
-                "ebbtide-reason": {"type": "string", "description": "Why it could not be used."},
-                "ebbtide-source": {
+                REASON_HEADER: {"type": "string", "description": "Why it could not be used."},
+                SOURCE_HEADER: {
                     "type": "string",
                     "description": "topic:log:partition:offset of the record.",
                 },
+                TIME_HEADER: {
+                    "type": "string",
+                    "description": "The record's own timestamp, milliseconds, also if it is none.",
+                },
+                PART_HEADER: {
+                    "type": "string",
+                    "pattern": "^[0-9]+/[0-9]+$",
+                    "description": "Which part of a record too large for one letter: of the "
+                    "MessagePack array [key, value, headers, timestamp].",
+                },
+                REPLAYED_HEADER: {
+                    "type": "string",
+                    "description": "partition:offset of a letter in this topic whose record went "
+                    "back. A record with this header is no letter.",
+                },
             },
-            "required": ["ebbtide-reason", "ebbtide-source"],
+            "patternProperties": {
+                f"^{ORIGINAL_PREFIX}": {"description": "A header of the record."}
+            },
         },
         "payload": {"description": "The bytes of the record, whatever they are."},
         "bindings": {"kafka": {"key": {"description": "The record's key."}}},
@@ -182,6 +206,11 @@ def _headers() -> dict[str, Any]:
     properties[CLOCK_HEADER] = {
         "type": "string",
         "description": "A record with this header carries nothing but time.",
+    }
+    properties[SENT_HOME_HEADER] = {
+        "type": "string",
+        "description": "Topic id:partition:offset of the record that a scorer sent to its user's "
+        "home. Scorers alone set it: of one place only the first record counts.",
     }
     return {"type": "object", "properties": properties}
 

@@ -24,6 +24,19 @@ sends anything.
 CLOCK_KEY: Final = b"ebbtide-clock"
 """Clock records share one key, so that compaction keeps the latest of a partition."""
 
+SENT_HOME_HEADER: Final = "ebbtide-sent-home"
+"""On a record that lay away from its user's home, and was sent there by a scorer:
+topic id:partition:offset of where it lay. Of one place only the first record counts."""
+
+REASON_HEADER: Final = "ebbtide-reason"
+SOURCE_HEADER: Final = "ebbtide-source"
+TIME_HEADER: Final = "ebbtide-time"
+PART_HEADER: Final = "ebbtide-part"
+REPLAYED_HEADER: Final = "ebbtide-replayed"
+ORIGINAL_PREFIX: Final = "original-"
+"""Headers of dead letters: why, from where, the record's own timestamp, which part of a record too
+large for one letter, which letter went back, and what the record's own headers are called."""
+
 TOPIC_CONFIGS: Final[dict[str, dict[str, str]]] = {
     ACTIVITY: {"retention.ms": "-1"},
     SCORES: {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * DAY_MS)},

@@ -39,8 +39,8 @@ class Child:
     may_finish: bool = False
     """An exit code of 0 is the end of its work and no accident."""
 
-    grace_s: float = 10.0
-    """Seconds between SIGTERM and SIGKILL."""
+    grace_s: float = 20.0
+    """Seconds between SIGTERM and SIGKILL; more than a worker's EBBTIDE_STOP_SECONDS."""
 
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
     _watched: bool = field(default=False, init=False, repr=False)

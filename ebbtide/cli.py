@@ -27,7 +27,7 @@ COMMANDS: Final[dict[str, str]] = {
     "replay": "send recorded events, in order",
     "tick": "tell a pipeline on a stream clock how late it is",
     "rebuild": "build the records anew from the log",
-    "dead-letters": "look at what could not be read, and accept it",
+    "dead-letters": "look at what could not be read, send it back, accept it",
 }
 """Every command with its line in the help; `dead-letters` is `ebbtide.commands.dead_letters`."""
 

@@ -2,7 +2,7 @@
 
 Knows no process, socket or clock of its own: a part is anything with these seven methods, time
 is handed in. One part's death is everybody's end: half a pipeline is worse than none, because
-nobody notices.
+nobody notices. A worker that stalled and asks for it by its exit code is started again some times.
 """
 
 from __future__ import annotations
@@ -17,6 +17,13 @@ LOOK_EVERY_S: Final = 0.05
 
 SAY_AFTER_S: Final = 2.0
 """Waiting for less than this is not worth a line."""
+
+START_AGAIN: Final = 75
+"""Exit code of a part that wants to be started again: `runtime.service` has it from sysexits.h."""
+
+STARTS_AGAIN: Final = 3
+STARTS_WITHIN_S: Final = 600.0
+"""More new starts of one part in this time are no help any more."""
 
 INTERRUPTED: Final = 130
 """Exit code after a second Ctrl-C, as shells have it."""
@@ -87,6 +94,7 @@ class Supervisor:
         self._ready_within_s = ready_within_s
         self._drained_within_s = drained_within_s
         self._finished: set[str] = set()
+        self._started_again: dict[str, list[float]] = {}
         self.stop_requests = 0
 
     def request_stop(self, *_: object) -> None:
@@ -146,10 +154,23 @@ class Supervisor:
             code = part.exit_code()
             if code is None or part.name in self._finished:
                 continue
+            if code == START_AGAIN and self._may_start_again(part):
+                self._say(f"{part.name} stalled and is started again.{_quoted(part)}")
+                part.start()
+                continue
             if code != 0 or not part.may_finish:
                 raise _Failed(f"{part.name} died: {_described(code)}.{_quoted(part)}")
             self._finished.add(part.name)
             self._say(f"{part.name} has finished")
+
+    def _may_start_again(self, part: Part) -> bool:
+        now = self._now()
+        before = self._started_again.get(part.name, [])
+        recent = [moment for moment in before if now - moment < STARTS_WITHIN_S]
+        if len(recent) >= STARTS_AGAIN:
+            return False
+        self._started_again[part.name] = [*recent, now]
+        return True
 
     def _parts(self) -> Iterator[Part]:
         for stage in self._start:

@@ -8,31 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from redis.asyncio import Redis
 
-from contracts.times import EARLIEST_MS, LATEST_MS, from_ms
-from contracts.topics import cloud_event_headers, dead_letter
+from contracts.topics import dead_letter
 from runtime import keys
-from runtime.handler import Record
 from runtime.health import Health
-from runtime.kafka import Message, Publisher
-from runtime.ledger import Mark
+from runtime.kafka import Publisher
+from runtime.ledger import Effects, Mark
+from runtime.letters import BadLetter, pack
 from runtime.redis_errors import redis_errors
 from runtime.store import text
 
 RUN_RECORDS = 100
 RUN_KEYS = 3
-MAX_LETTER_BYTES = 900_000
-"""Room for the headers we add below the megabyte a broker takes by default."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadLetter:
-    """A record that could not be used, and why."""
-
-    record: Record
-    reason: str
 
 
 @dataclass(slots=True)
@@ -69,21 +59,24 @@ class DeadLetters:
         self._health = health
 
     async def park(self, partition: int, log: int, letters: Sequence[BadLetter]) -> None:
-        """Publish the records with reason and place, keys and values as they came."""
-        await self._publisher.publish(
-            dead_letter(self._topic), partition, [self._message(log, letter) for letter in letters]
-        )
+        """Publish the records with reason and place, keys, values and headers as they came."""
+        messages = [message for letter in letters for message in pack(self._topic, log, letter)]
+        await self._publisher.publish(dead_letter(self._topic), partition, messages)
 
-    async def hold(self, partition: int, mark: Mark) -> None:
-        """Stop the partition at `mark` until a person accepts, whoever owns it."""
-        with redis_errors("holding a partition"):
-            await self._redis.hset(keys.held(self._topic), str(partition), str(mark))
+    def hold(self, effects: Effects, partition: int, mark: Mark) -> None:
+        """Let a save that passes a run of bad records also stop the partition behind it, at `mark`.
+
+        In the same save, because a worker that died between the two would never come back to it.
+        """
+        effects.index(keys.held(self._topic), f"{partition}@{mark}", partition)
 
     async def held(self, partition: int) -> bool:
         """Whether the partition waits for a person; says so in the health."""
         about = f"dead letters of partition {partition}"
         with redis_errors("looking for accepted dead letters"):
-            held = await self._redis.hexists(keys.held(self._topic), str(partition))
+            held = await self._redis.zrange(
+                keys.held(self._topic), partition, partition, byscore=True
+            )
         if held:
             self._health.waits(
                 about,
@@ -94,40 +87,13 @@ class DeadLetters:
             self._health.goes_on(about)
         return bool(held)
 
-    def _message(self, log: int, letter: BadLetter) -> Message:
-        record = letter.record
-        place = f"{log}:{record.partition}:{record.offset}"
-        # Whatever a producer made up must not stop the parking of it: -1, or the year 50,000.
-        time = min(max(record.timestamp, EARLIEST_MS), LATEST_MS - 1)
-        headers = [
-            *cloud_event_headers(
-                event_id=place,
-                source=f"/ebbtide/{self._topic}",
-                kind=f"ebbtide.{dead_letter(self._topic)}",
-                time=from_ms(time).isoformat(),
-            ),
-            ("ebbtide-reason", letter.reason.encode()),
-            ("ebbtide-source", f"{self._topic}:{place}".encode()),
-        ]
-        if _size(record) > MAX_LETTER_BYTES:
-            headers.append(("ebbtide-left-out", b"too large to park: read it at its source"))
-            return Message((record.key or b"")[:_KEY_BYTES], None, time, headers)
-        originals = [(f"original-{name}", value or b"") for name, value in record.headers]
-        return Message(record.key, record.value, time, [*headers, *originals])
 
-
-_KEY_BYTES = 1_000
-
-
-def _size(record: Record) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
-
-
-async def accept(redis: Redis, topic: str) -> dict[int, Mark]:
-    """Let every held partition go on; returns which were held, and where."""
+async def accept(redis: Redis, topic: str, partition: int | None = None) -> dict[int, Mark]:
+    """Let held partitions, or that one, go on; returns which were held, and where."""
     with redis_errors("accepting dead letters"):
-        held = await redis.hgetall(keys.held(topic))
+        low, high = ("-inf", "+inf") if partition is None else (partition, partition)
+        held = await redis.zrange(keys.held(topic), low, high, byscore=True)
         if held:
-            await redis.hdel(keys.held(topic), *held)
-    return {int(partition): Mark.parse(text(mark)) for partition, mark in held.items()}
+            await redis.zrem(keys.held(topic), *held)
+    places = [text(cast("bytes", member)).split("@") for member in held]
+    return {int(number): Mark.parse(mark) for number, mark in places}

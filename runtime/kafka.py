@@ -4,24 +4,46 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
+import aiokafka.admin.client
+import aiokafka.client
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.protocol.metadata import MetadataRequest
 
 from contracts.errors import LogUnavailable, Misconfigured
 from contracts.partition import home
 from contracts.topics import DEAD_LETTER_CONFIG, TOPIC_CONFIGS, dead_letter
+from runtime import lenient_records
+from runtime.clock import wall_ms
 from runtime.settings import ServiceSettings
+
+# By default aiokafka has brokers create every topic it asks about. A topic that was deleted, or a
+# log in memory that was lost, would come back with the broker's own partition count and settings.
+_ask = partial(MetadataRequest, allow_auto_topic_creation=False)
+aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = _ask
 
 Headers = Sequence[tuple[str, bytes]]
 
 MAX_BATCH_BYTES = 512 * 1024
 FETCH_WAIT_MS = 200
 """How long a broker may hold an empty fetch: also how stale the partition clock may be."""
+HEARTBEAT_MS = 250
+"""A member learns of a rebalance with its next heartbeat, and until then the others wait for it."""
+GOODBYE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +77,119 @@ def producer(settings: ServiceSettings, *, timeout_ms: int = 30_000) -> AIOKafka
     )
 
 
-def consumer(settings: ServiceSettings, *, group: str) -> AIOKafkaConsumer:
+def sends_no_more(producer: AIOKafkaProducer) -> bool:
+    """Whether the task that sends has ended: from then on the producer refuses everything."""
+    sender = producer._sender.sender_task if producer._sender is not None else None
+    return sender is not None and bool(sender.done())
+
+
+async def cut(producer: AIOKafkaProducer) -> None:
+    """Make a producer send nothing any more, whatever it was given.
+
+    aiokafka goes on repeating what was not acknowledged after its sender gave up waiting for it: by
+    then somebody else may have published it, and more.
+    """
+    sender = producer._sender.sender_task if producer._sender is not None else None
+    if sender is None:
+        return
+    sender.cancel()
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(GOODBYE_SECONDS):
+            await producer.client.close()  # the sender waits for requests under way: they fail now
+    await asyncio.wait({sender}, timeout=GOODBYE_SECONDS)
+    pending = producer._message_accumulator
+    batches = [*chain.from_iterable(pending._batches.values()), *pending._pending_batches]
+    pending.fail_all(KafkaConnectionError("cut"))
+    for batch in batches:
+        for told in (batch.future, batch._drain_waiter):
+            if told.done() and not told.cancelled():
+                told.exception()  # whoever waited for it has gone
+
+
+class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """An AIOKafkaConsumer that says more of itself, and never claims to know more than it was told.
+
+    `last_poll_timestamp` is the moment the last answered fetch was *sent*. aiokafka notes when it
+    came to read the answer, which may be minutes after the broker gave it (a busy event loop, a
+    stuck connection), and whatever was written meanwhile would count as silence.
+    """
+
+    async def start(self) -> None:
+        await super().start()
+        fetcher = self._fetcher
+        fetch = fetcher._proc_fetch_request
+
+        async def noted(assignment: Any, node: int, request: Any) -> bool:
+            asked_at = wall_ms()
+            states = [
+                assignment.state_value(TopicPartition(topic, partition))
+                for topic, partitions in request.topics
+                for partition, *_ in partitions
+            ]
+            before = [state.timestamp for state in states]
+            # Between aiokafka's writing of the timestamps and its return nothing else runs.
+            has_new_data: bool = await fetch(assignment, node, request)
+            for state, timestamp in zip(states, before, strict=True):
+                if state.timestamp != timestamp:
+                    state.timestamp = asked_at
+            return has_new_data
+
+        fetcher._proc_fetch_request = noted
+
+    def broken(self) -> str | None:
+        """Which of the tasks that make it work has ended, None while all run.
+
+        aiokafka tells nobody: records just stop coming.
+        """
+        if self._closed or self._fetcher is None:
+            return None
+        if self._fetcher._fetch_task.done():
+            return "the fetcher has ended"
+        if self._coordinator._coordination_task.done():
+            return "the group's task has ended"
+        return None
+
+    def group_state(self) -> dict[str, Any]:
+        """What is known of the group membership, for the log."""
+        group = self._coordinator
+        heartbeat = group._heartbeat_task
+        return {
+            "generation": group.generation,
+            "member": group.member_id,
+            "coordinator": group.coordinator_id,
+            "rejoin_wanted": group._rejoin_needed_fut.done(),
+            "joining": self._subscription.reassignment_in_progress,
+            "heartbeats": heartbeat is not None and not heartbeat.done(),
+        }
+
+    async def stop(self) -> None:
+        """Leave the group, also from the middle of a rebalance, and close."""
+        if self._group_id is not None and self._coordinator is not None and not self._closed:
+            await self._leave_rebalance()
+        await super().stop()
+
+    async def _leave_rebalance(self) -> None:
+        """Say goodbye where aiokafka would first wait for a group that waits for us."""
+        group = self._coordinator
+        joining = self._subscription.reassignment_in_progress
+        if group._coordination_task.done() or not joining:
+            return
+        member, node = group.member_id, group.coordinator_id
+        group._coordination_task.cancel()
+        await asyncio.wait({group._coordination_task}, timeout=GOODBYE_SECONDS)
+        if member and node is not None:
+            # Over the connection for fetches: a broker reads nothing more on the other one while
+            # our request to join waits there.
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    await self._client.send(node, LeaveGroupRequest(self._group_id, member))
+        group.reset_generation()  # aiokafka would say it again, over the connection that waits
+
+
+def consumer(settings: ServiceSettings, *, group: str) -> LogConsumer:
     """A consumer that never guesses where to start and never commits by itself. Not started."""
-    return AIOKafkaConsumer(
+    lenient_records.install()
+    return LogConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         group_id=group,
         auto_offset_reset="none",
@@ -66,7 +198,7 @@ def consumer(settings: ServiceSettings, *, group: str) -> AIOKafkaConsumer:
         fetch_max_wait_ms=FETCH_WAIT_MS,
         max_partition_fetch_bytes=4 * 1024 * 1024,
         session_timeout_ms=settings.session_timeout_ms,
-        heartbeat_interval_ms=settings.session_timeout_ms // 10,
+        heartbeat_interval_ms=min(settings.session_timeout_ms // 10, HEARTBEAT_MS),
         # Room for the batch in hand (the consumer loop's LEAVE_SECONDS), however short a session.
         rebalance_timeout_ms=10_000,
         metadata_max_age_ms=10_000,
@@ -135,16 +267,10 @@ class Publisher:
     async def publish(self, topic: str, partition: int, messages: Iterable[Message]) -> None:
         """Publish in order; returns when all are acknowledged, raises LogUnavailable otherwise."""
         try:
-            acknowledgements = [
-                await self._producer.send_batch(batch, topic, partition=partition)
-                for batch in batches(self._producer, messages)
-            ]
-            # All of them, also after a failure: what is still on its way must not be overtaken by
-            # the caller's next attempt.
-            outcomes = await asyncio.gather(*acknowledgements, return_exceptions=True)
-            for outcome in outcomes:
-                if isinstance(outcome, BaseException):
-                    raise outcome
+            # One by one: whatever fails, nothing arrives without all that was given before it.
+            # A home counts on that (`runtime.arrivals`).
+            for batch in batches(self._producer, messages):
+                await (await self._producer.send_batch(batch, topic, partition=partition))
         except (KafkaError, OSError, TimeoutError) as error:
             raise LogUnavailable(f"Kafka, publishing to {topic}: {error!r}") from error
 

@@ -1,15 +1,19 @@
 """Watermarks: where in the log each shard's effects end, moved together with the effects.
 
 Each (topic, partition, shard) has a mark in Redis, "log:next offset". A save checks that the marks
-are the ones this worker expects and then writes effects and new marks in one script; otherwise it
-writes nothing and raises Refused. Exactly once follows from this rule alone: whoever was killed,
-rolled back or taken over starts again at the stored marks.
+are the ones this worker expects, and that its generation still serves, and then writes effects and
+new marks in one script; otherwise it writes nothing and raises Refused. Exactly once follows from
+this rule alone: whoever was killed, rolled back or taken over starts again at the stored marks.
+
+On a Redis Cluster a script reaches one shard only, so a save is sixteen of them. Some may be
+written and others not; the marks of the shards then differ, and reading starts at the lowest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Protocol
 
@@ -17,8 +21,11 @@ from redis.asyncio import Redis
 
 from contracts.errors import Refused
 from contracts.partition import SHARDS
-from runtime import keys
+from runtime import arrivals, generations, keys
+from runtime.arrivals import Arrived
+from runtime.generations import ServingKey
 from runtime.redis_errors import redis_errors
+from runtime.store import shard_groups
 
 _SAVE_LUA = files("runtime").joinpath("save.lua").read_text()
 
@@ -47,6 +54,10 @@ class Marks:
     stored: tuple[Mark | None, ...]
     clock_ms: int = 0
     """The partition clock they were last saved with (the earliest of all shards), 0 for none."""
+    generation: int = keys.FIRST
+    """Whose marks they are."""
+    arrived: tuple[Arrived, ...] = ()
+    """By shard, what of the records sent home it holds; () before anything was stored."""
 
     def start(self, log: int, beginning: int) -> int:
         """Offset reading starts at: the lowest mark in `log`, its beginning where one is absent."""
@@ -61,10 +72,21 @@ class Marks:
         """Highest log number among the marks, 0 when there are none."""
         return max((mark.log for mark in self.stored if mark is not None), default=0)
 
-    def moved_to(self, mark: Mark) -> Marks:
-        """All shards at `mark`, but one that is further along in the same log stays there."""
+    def like(self, other: Marks) -> bool:
+        """Whether both are of one generation and at the same place in every shard."""
+        return (self.generation, self.stored) == (other.generation, other.stored)
+
+    def moved_to(self, mark: Mark, arrived: Mapping[int, Arrived] | None = None) -> Marks:
+        """All shards at `mark`, but one that is further along in the same log stays there.
+
+        arrived: by shard, where more has arrived.
+        """
         moved = tuple(_later(stored, mark) for stored in self.stored)
-        return Marks(self.partition, moved, self.clock_ms)
+        if not arrived:
+            return replace(self, stored=moved)
+        before = self.arrived or ({},) * len(self.stored)
+        after = tuple(arrived.get(shard, known) for shard, known in enumerate(before))
+        return replace(self, stored=moved, arrived=after)
 
 
 @dataclass(slots=True)
@@ -74,6 +96,8 @@ class Effects:
     operations: list[tuple[str, str, tuple[str | bytes | int | float, ...]]] = field(
         default_factory=list
     )
+    arrived: Mapping[int, Arrived] = field(default_factory=dict)
+    """By shard, what it holds of the records sent home, where that has changed."""
 
     def put(self, key: str, value: bytes, ttl_ms: int | None = None) -> None:
         """Set a string, with a lifetime if given."""
@@ -97,75 +121,148 @@ class Effects:
         """Trim a sorted set to its `count` highest members."""
         self.operations.append(("T", key, (count,)))
 
+    def all_operations(
+        self, topic: str, marks: Marks
+    ) -> list[tuple[str, str, tuple[str | bytes | int | float, ...]]]:
+        """The operations, and those that store what arrived beside the marks."""
+        return self.operations + [
+            (
+                "H",
+                keys.marks(shard, topic, marks.generation),
+                (arrived_field(marks.partition), arrivals.pack(arrived)),
+            )
+            for shard, arrived in self.arrived.items()
+        ]
+
+
+def arrived_field(partition: int) -> str:
+    """Where in a shard's marks a home partition keeps what was sent there."""
+    return f"arrived:{partition}"
+
 
 class Ledger(Protocol):
     """What services need of the watermarks; `runtime.testing` has the in-memory twin."""
 
     async def marks(self, partition: int) -> Marks:
-        """Read the stored marks; raises StoreUnavailable."""
+        """Read the stored marks of the generation that serves; raises StoreUnavailable."""
         ...
 
     async def save(self, expected: Marks, to: Mark, clock_ms: int, effects: Effects) -> Marks:
         """Write effects and marks together and return the new marks.
 
         clock_ms: the partition clock to store beside the mark; 0 leaves the stored one.
-        Raises Refused when other marks are stored, StoreUnavailable when Redis does not answer
-        (the write may or may not have happened; the next one finds out).
+        Raises Refused when other marks are stored or another generation serves, StoreUnavailable
+        when Redis does not answer (the write may or may not have happened, for some shards or for
+        all; the next one finds out).
         """
         ...
 
 
 class RedisLedger:
-    """The Ledger of one topic in Redis."""
+    """The Ledger of one topic in Redis.
 
-    def __init__(self, redis: Redis, topic: str) -> None:
+    `serving` says which generation this ledger is of; a rebuild's is the one it makes.
+    """
+
+    def __init__(self, redis: Redis, topic: str, serving: ServingKey = keys.serving) -> None:
         self._redis = redis
-        self._marks_keys = [keys.marks(shard, topic) for shard in range(SHARDS)]
+        self._topic = topic
+        self._serving = serving
+        self._groups = shard_groups(redis)
+        self._group_of = {shard: i for i, group in enumerate(self._groups) for shard in group}
         self._script = redis.register_script(_SAVE_LUA)
 
     async def marks(self, partition: int) -> Marks:
+        generation = await generations.current(self._redis, self._topic, self._serving)
+        return await self.marks_of(partition, generation)
+
+    async def marks_of(self, partition: int, generation: int) -> Marks:
+        """Like `marks`, of a generation that may not be the one that serves."""
         with redis_errors("reading watermarks"):
             async with self._redis.pipeline(transaction=False) as pipe:
-                for key in self._marks_keys:
-                    pipe.hmget(key, [str(partition), f"clock:{partition}"])
+                for shard in range(SHARDS):
+                    key = keys.marks(shard, self._topic, generation)
+                    pipe.hmget(key, mark_fields(partition))
                 answers = await pipe.execute()
-        clock_ms = min(int(clock or 0) for _, clock in answers)
-        return _marks(partition, [mark for mark, _ in answers], clock_ms)
+        return marks_in(answers, partition, generation)
 
     async def save(self, expected: Marks, to: Mark, clock_ms: int, effects: Effects) -> Marks:
-        names = list(self._marks_keys)
-        places: dict[str, int] = {}
-        operations: list[str | bytes | int | float] = []
-        for letter, key, arguments in effects.operations:
-            place = places.get(key)
-            if place is None:
-                names.append(key)
-                place = places[key] = len(names)
-            operations += (letter, place, *arguments)
-        moved = expected.moved_to(to)
-        head = (SHARDS, expected.partition, f"clock:{expected.partition}", clock_ms)
-        marks = ["" if mark is None else str(mark) for mark in (*expected.stored, *moved.stored)]
-        with redis_errors("saving a batch"):
-            stored = await self._script(keys=names, args=[*head, *marks, *operations])
-        if stored:
-            raise Refused(
-                f"partition {expected.partition}: expected {_range(expected)}, "
-                f"Redis holds {_range(_marks(expected.partition, stored))}"
+        moved = expected.moved_to(to, effects.arrived)
+        parts = [_Part(self._fixed_keys(group, expected.generation)) for group in self._groups]
+        for letter, key, arguments in effects.all_operations(self._topic, expected):
+            parts[self._group_of[keys.shard_in(key)]].add(letter, key, arguments)
+        calls = [
+            self._script(
+                keys=part.keys,
+                args=[
+                    *(len(group), expected.partition, f"clock:{expected.partition}", clock_ms),
+                    expected.generation,
+                    *_texts(expected.stored[shard] for shard in group),
+                    *_texts(moved.stored[shard] for shard in group),
+                    *part.operations,
+                ],
             )
+            for group, part in zip(self._groups, parts, strict=True)
+        ]
+        with redis_errors("saving a batch"):
+            # All of them, also after a failure: what is still on its way must not be overtaken.
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            refusals = set()
+            for outcome in outcomes:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                refusals.add(outcome.decode())
+            refusals.discard("")
+        if refusals:
+            raise Refused(f"partition {expected.partition}: {'; '.join(sorted(refusals))}")
         return moved
 
+    def _fixed_keys(self, group: Sequence[int], generation: int) -> list[str]:
+        topic = self._topic
+        return [
+            *(keys.marks(shard, topic, generation) for shard in group),
+            *(self._serving(shard, topic) for shard in group),
+            *(keys.hold(shard, topic) for shard in group),
+        ]
 
-def _marks(partition: int, values: Iterable[bytes | None], clock_ms: int = 0) -> Marks:
-    marks = tuple(Mark.parse(value.decode()) if value else None for value in values)
-    return Marks(partition, marks, clock_ms)
+
+def mark_fields(partition: int) -> list[str]:
+    """What `marks_in` needs of each shard's hash."""
+    return [str(partition), f"clock:{partition}", arrived_field(partition)]
+
+
+def marks_in(answers: Sequence[Sequence[bytes | None]], partition: int, generation: int) -> Marks:
+    """The marks from what each shard holds in `mark_fields`."""
+    return Marks(
+        partition,
+        tuple(Mark.parse(mark.decode()) if mark else None for mark, _, _ in answers),
+        min(int(clock or 0) for _, clock, _ in answers),
+        generation,
+        tuple(arrivals.unpack(arrived) for _, _, arrived in answers),
+    )
+
+
+class _Part:
+    """What one script writes: keys by number, and operations that name them so."""
+
+    def __init__(self, fixed: list[str]) -> None:
+        self.keys = fixed
+        self.operations: list[str | bytes | int | float] = []
+        self._places: dict[str, int] = {}
+
+    def add(self, letter: str, key: str, arguments: tuple[str | bytes | int | float, ...]) -> None:
+        place = self._places.get(key)
+        if place is None:
+            self.keys.append(key)
+            place = self._places[key] = len(self.keys)
+        self.operations += (letter, place, *arguments)
+
+
+def _texts(marks: Iterable[Mark | None]) -> list[str]:
+    return ["" if mark is None else str(mark) for mark in marks]
 
 
 def _later(stored: Mark | None, mark: Mark) -> Mark:
     if stored is not None and stored.log == mark.log and stored.offset > mark.offset:
         return stored
     return mark
-
-
-def _range(marks: Marks) -> str:
-    distinct = sorted({"none" if mark is None else str(mark) for mark in marks.stored})
-    return distinct[0] if len(distinct) == 1 else f"{distinct[0]}..{distinct[-1]}"

@@ -13,7 +13,7 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from contracts.errors import LogMismatch, LogUnavailable
-from runtime import keys
+from runtime import generations, keys
 from runtime.redis_errors import redis_errors
 from runtime.topic_id import TopicIds
 
@@ -32,7 +32,7 @@ end
 return {tostring(number or 0), redis.call('HGET', KEYS[1], 'number') or '0', pinned[1], pinned[2]}
 """
 
-REMEDY = "stop the workers, run `ebbtide rebuild`, and start them again"
+REMEDY = "run `ebbtide rebuild`, and start the workers again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class Log:
     number: int
     topic_id: UUID
     partitions: int
+    generation: int = keys.FIRST
+    """The generation of records the number and the partition count are pinned for."""
 
 
 class LogIdentity:
@@ -64,9 +66,10 @@ class LogIdentity:
         incarnation = await self._topic_ids.incarnation(self._topic)
         if incarnation is None:
             raise LogUnavailable(f"topic {self._topic} does not exist")
+        generation = await generations.current(self._redis, self._topic)
         with redis_errors("registering the log"):
             answer = await self._register(
-                keys=[keys.log(self._topic)],
+                keys=[keys.log(self._topic, generation)],
                 args=[str(incarnation.topic_id), incarnation.partitions, self._rules],
             )
         number, newest, partitions, rules = (value.decode() for value in answer)
@@ -82,7 +85,9 @@ class LogIdentity:
             )
         if number != newest:
             raise LogUnavailable(f"a broker still shows an older {self._topic}")
-        return Log(self._topic, int(number), incarnation.topic_id, incarnation.partitions)
+        return Log(
+            self._topic, int(number), incarnation.topic_id, incarnation.partitions, generation
+        )
 
     async def still(self, log: Log, partition: int) -> bool:
         """Whether the partition's leader serves this very log.
@@ -91,4 +96,9 @@ class LogIdentity:
         are never taken for the old one's.
         """
         incarnation = await self._topic_ids.incarnation(self._topic, partition)
-        return incarnation is not None and incarnation.topic_id == log.topic_id
+        return (
+            incarnation is not None
+            and incarnation.topic_id == log.topic_id
+            # More partitions are other homes: `current` refuses them, naming the remedy.
+            and incarnation.partitions == log.partitions
+        )

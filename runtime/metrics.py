@@ -31,6 +31,9 @@ class WorkerMetrics:
         self.refused = counter(
             Metric.REFUSED_WRITES, "Saves refused because Redis held other marks.", "topic"
         )
+        self.restarts = counter(
+            Metric.RESTARTS, "Times the worker started itself again because it stood still."
+        )
         self.scores = counter(Metric.SCORES, "Scores published.", "trigger")
         self.alerts = counter(Metric.ALERTS, "Alerts published.", "kind")
         self.batch_records = Histogram(

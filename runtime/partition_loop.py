@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
@@ -26,9 +27,11 @@ from contracts.times import NEVER
 from runtime.clock import partition_clock, wall_ms
 from runtime.handler import Handler, Opening, OpenPartition
 from runtime.health import Health
-from runtime.ledger import Ledger, Mark
+from runtime.kafka import LogConsumer
+from runtime.ledger import Ledger
 from runtime.log_identity import REMEDY, Log, LogIdentity
 from runtime.metrics import WorkerMetrics
+from runtime.progress import Progress, Seen
 
 logger = structlog.get_logger(__name__)
 
@@ -51,17 +54,23 @@ class _Reopen(Exception):
     """What we believed of the partition no longer holds."""
 
 
+class _Unheard(LogUnavailable):
+    """Fetches are not answered: our own conclusion, nobody told us."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all partition loops of a worker share."""
 
-    source: AIOKafkaConsumer
+    source: LogConsumer
     identity: LogIdentity
     ledger: Ledger
     open_partition: OpenPartition
     clock: Literal["wall", "stream"]
     health: Health
     metrics: WorkerMetrics
+    now: Callable[[], float]
+    """Seconds, for the account of progress."""
 
 
 class PartitionLoop:
@@ -74,13 +83,44 @@ class PartitionLoop:
         self._logger = logger.bind(partition=tp.partition)
         self._failures = 0
         self._past_end_since: int | None = None
+        self._told_at = 0
+        self._position = 0
+        self._progress = Progress(tp.partition, around.now)
+
+    def seen(self) -> Seen:
+        """How the partition gets on."""
+        return self._progress.seen()
+
+    def known(self) -> dict[str, Any]:
+        """What is known of the partition, for the log: offsets, and moments in epoch ms."""
+        source, tp = self._around.source, self._tp
+        seen, now = self._progress.seen(), self._around.now()
+        known: dict[str, Any] = {
+            "partition": seen.partition,
+            "stage": seen.stage,
+            "stage_seconds": round(now - seen.stage_since, 1),
+            "still_seconds": round(now - seen.moved_at, 1),
+            "moves": seen.moves,
+            "refusal": seen.refusal,
+        }
+        with suppress(IllegalStateError, AssertionError):
+            highwater, stable = source.highwater(tp), source.last_stable_offset(tp)
+            known |= {
+                "position": self._position,
+                "highwater": highwater,
+                "last_stable_offset": stable,
+                "lag": None if highwater is None else highwater - self._position,
+                "fetch_answered_ms": source.last_poll_timestamp(tp),
+            }
+        return known
 
     async def run(self, leave: asyncio.Event) -> None:
         """Read until told to leave, opening the partition again after passing troubles."""
-        health = self._around.health
+        health, progress = self._around.health, self._progress
         try:
             while not leave.is_set():
                 try:
+                    progress.enters("opening")
                     opening = await self._opening()
                     handler = await self._around.open_partition(opening)
                     await self._read(opening.log, handler, leave)
@@ -90,10 +130,13 @@ class PartitionLoop:
                     self._around.metrics.refused.labels(self._tp.topic).inc()
                     self._logger.warning("write_refused", reason=str(refusal))
                 except Unavailable as trouble:
+                    if not isinstance(trouble, _Unheard):
+                        progress.is_refused(str(trouble))
                     health.waits(self._about, str(trouble))
                     self._logger.warning("partition_waits", reason=str(trouble))
                 delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
                 self._failures += 1
+                progress.enters("retrying")
                 with suppress(TimeoutError):
                     await asyncio.wait_for(leave.wait(), delay)
         finally:
@@ -108,6 +151,8 @@ class PartitionLoop:
         tp, around = self._tp, self._around
         log = await around.identity.current()
         marks = await around.ledger.marks(tp.partition)
+        if marks.generation != log.generation:
+            raise Refused(f"generation {marks.generation} took over while the partition opened")
         if marks.newest_log() > log.number:
             raise LogUnavailable(f"Redis already knows a newer {tp.topic} than Kafka shows")
         with _kafka_errors("finding the beginning"):
@@ -116,6 +161,7 @@ class PartitionLoop:
             if start < beginning:
                 raise _outside(tp, start, f"the log now begins at {beginning}")
             around.source.seek(tp, start)
+        self._position = start
         self._logger.info("partition_opened", log=log.number, offset=start)
         return Opening(log, marks, beginning)
 
@@ -124,23 +170,32 @@ class PartitionLoop:
         more_due = False
         opened_at = wall_ms()
         self._past_end_since = None
+        progress = self._progress
         while not leave.is_set():
             if handler.suspicious and await handler.held():
+                progress.enters("held")
                 self._goes_well()  # but for what the handler has said of its own
                 with suppress(TimeoutError):
                     await asyncio.wait_for(leave.wait(), HELD_SECONDS)
                 continue
+            progress.enters("fetching")
             records = await self._fetch(log, leave, 0 if more_due else POLL_MS)
             now = time.monotonic() * 1000
             if records:
                 # The fetch came first, so a recreated topic shows before its records count.
+                progress.enters("checking")
                 await self._confirm(log)
+                progress.enters("handling")
                 await handler.handle(records)
+                progress.moves()
             elif now >= next_check:
+                progress.enters("checking")
                 await self._confirm(log)
-                if (await self._stored_marks()) != handler.marks.stored:
+                stored = await self._around.ledger.marks(self._tp.partition)
+                if not stored.like(handler.marks):
                     raise Refused("the store holds other watermarks than we left there")
                 next_check = now + CHECK_MS
+            progress.enters("sweeping")
             more_due = await handler.sweep(await self._partition_clock(log, handler))
             if records or self._heard(opened_at):
                 # Not sooner: what fails with the same batch each time has not recovered.
@@ -159,7 +214,7 @@ class PartitionLoop:
         with _kafka_errors("reading the position"):
             told_at = self._around.source.last_poll_timestamp(self._tp) or 0
         if wall_ms() - max(told_at, opened_at) > SILENT_MS:
-            raise LogUnavailable(f"Kafka has answered no fetch for {SILENT_MS / 1000:.0f} seconds")
+            raise _Unheard(f"Kafka has answered no fetch for {SILENT_MS / 1000:.0f} seconds")
         return told_at > opened_at
 
     async def _fetch(self, log: Log, leave: asyncio.Event, wait_ms: int) -> list[Any]:
@@ -184,18 +239,16 @@ class PartitionLoop:
             leaving.cancel()
             fetch.cancel()
 
-    async def _stored_marks(self) -> tuple[Mark | None, ...]:
-        return (await self._around.ledger.marks(self._tp.partition)).stored
-
     async def _confirm(self, log: Log) -> None:
         if not await self._around.identity.still(log, self._tp.partition):
-            raise _Reopen(f"{self._tp.topic} was recreated")
+            raise _Reopen(f"{self._tp.topic} is another topic now, or has other partitions")
 
     async def _partition_clock(self, log: Log, handler: Handler) -> int:
         source, tp = self._around.source, self._tp
         with _kafka_errors("reading the position"):
             highwater = source.highwater(tp)
             position = await source.position(tp)
+            self._note_progress(position, highwater)
         unread = 0 if highwater is None else highwater - position
         self._report_lag(unread, handler.log_time)
         if unread < 0:
@@ -211,6 +264,16 @@ class PartitionLoop:
             log_time=min(handler.log_time, wall_ms()),
             caught_up_at=source.last_poll_timestamp(tp) if caught_up else None,
         )
+
+    def _note_progress(self, position: int, highwater: int | None) -> None:
+        """Another fetch was answered and left nothing to read: that is progress, too."""
+        told_at = self._around.source.last_poll_timestamp(self._tp) or 0
+        stable = self._around.source.last_stable_offset(self._tp)
+        # What a transaction under way holds back is unread, but not for us to read.
+        end = highwater if stable is None or stable < 0 else stable
+        if told_at > self._told_at and end is not None and position >= end:
+            self._progress.moves()
+        self._told_at, self._position = told_at, position
 
     def _check_end(self, position: int, why: str) -> None:
         told_at = self._around.source.last_poll_timestamp(self._tp) or 0

@@ -1,28 +1,35 @@
 -- Writes a batch's effects and its new watermark together, or nothing.
 --
--- KEYS: the marks hash of each shard, then every key an operation names.
--- ARGV: number of shards, mark field, clock field, clock in ms (0: leave it), expected mark of each
---       shard, new mark of each shard, then operations: a letter, the index of its key, arguments.
--- Returns {} when written; the stored marks when any of them is not the expected one.
+-- KEYS: of each shard the marks hash; then of each the generation that serves; then of each the
+--       hold; then every key an operation names.
+-- ARGV: number of shards, mark field, clock field, clock in ms (0: leave it), our generation,
+--       expected mark of each shard, new mark of each shard, then operations: a letter, the index of
+--       its key, arguments.
+-- Returns '' when written, else why not.
 
 local shards = tonumber(ARGV[1])
 local field = ARGV[2]
+local generation = ARGV[5]
 
-local function stored_mark(shard)
-  return redis.call('HGET', KEYS[shard], field) or ''
+for _, serving in ipairs(redis.call('MGET', unpack(KEYS, shards + 1, 2 * shards))) do
+  if (serving or '1') ~= generation then
+    return 'generation ' .. (serving or '1') .. ' serves, not ' .. generation
+  end
 end
-
+for _, hold in ipairs(redis.call('MGET', unpack(KEYS, 2 * shards + 1, 3 * shards))) do
+  if hold and hold ~= generation then
+    return 'generation ' .. hold .. ' takes over'
+  end
+end
 for shard = 1, shards do
-  if stored_mark(shard) ~= ARGV[4 + shard] then
-    local stored = {}
-    for other = 1, shards do
-      stored[other] = stored_mark(other)
-    end
-    return stored
+  local stored = redis.call('HGET', KEYS[shard], field) or ''
+  local expected = ARGV[5 + shard]
+  if stored ~= expected then
+    return 'expected watermark ' .. expected .. ', Redis holds ' .. stored
   end
 end
 
-local at = 5 + 2 * shards
+local at = 6 + 2 * shards
 while at <= #ARGV do
   local operation = ARGV[at]
   local key = KEYS[tonumber(ARGV[at + 1])]
@@ -41,6 +48,9 @@ while at <= #ARGV do
   elseif operation == 'R' then
     redis.call('ZREM', key, ARGV[at + 2])
     at = at + 3
+  elseif operation == 'H' then
+    redis.call('HSET', key, ARGV[at + 2], ARGV[at + 3])
+    at = at + 4
   elseif operation == 'T' then
     redis.call('ZREMRANGEBYRANK', key, 0, -1 - tonumber(ARGV[at + 2]))
     at = at + 3
@@ -50,9 +60,9 @@ while at <= #ARGV do
 end
 
 for shard = 1, shards do
-  redis.call('HSET', KEYS[shard], field, ARGV[4 + shards + shard])
+  redis.call('HSET', KEYS[shard], field, ARGV[5 + shards + shard])
   if ARGV[4] ~= '0' then
     redis.call('HSET', KEYS[shard], ARGV[3], ARGV[4])
   end
 end
-return {}
+return ''

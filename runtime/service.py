@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
-import uvloop
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
@@ -28,19 +27,26 @@ from runtime.consumer import Consumer
 from runtime.dead_letters import DeadLetters
 from runtime.handler import OpenPartition
 from runtime.health import Health, served
-from runtime.kafka import Publisher, ensure_topics
+from runtime.kafka import LogConsumer, Publisher, ensure_topics
 from runtime.ledger import Ledger, RedisLedger
 from runtime.log_identity import LogIdentity
 from runtime.metrics import WorkerMetrics
 from runtime.partition_loop import RETRY_SECONDS
+from runtime.progress import Limits, Stalled
+from runtime.pulse import Pulse
 from runtime.settings import ServiceSettings
 from runtime.store import check_policy, connect
 from runtime.topic_id import TopicIds
 
 logger = structlog.get_logger(__name__)
 
-STOP_SECONDS = 5.0
+STOP_SECONDS = 3.0
 """How long a client may take to say goodbye to a broker that does not answer."""
+RESTARTS = 3
+"""Times a worker starts itself again in vain before the process ends."""
+START_AGAIN = 75
+"""Exit code of a worker whose process has to be started anew; EX_TEMPFAIL of sysexits.h."""
+CANCEL_SECONDS = 2.0
 
 T = TypeVar("T")
 S = TypeVar("S", bound=ServiceSettings)
@@ -82,8 +88,10 @@ def run(
     """Run a service until SIGTERM or SIGINT and return its exit code.
 
     load: reads the settings from the environment. serve: ends soon after the event is set.
-    The code is 0 after a clean stop and 2 when a person has to look, with the reason on stderr.
-    A bug raises.
+    The code is 0 after a clean stop, 2 when a person has to look and START_AGAIN when the worker
+    stalled and starting it again in this process did not help, with the reason on stderr. A bug
+    raises. A stop that takes longer than the settings grant is given up, with code 0: whoever owns
+    the partitions next starts at the watermarks.
     """
     try:
         settings = load()
@@ -92,10 +100,14 @@ def run(
         return 2
     logs.configure(settings, name)
     try:
-        uvloop.run(_until_signalled(settings, serve))
+        # uvloop makes the gateway's small requests faster, but not a worker's batches.
+        asyncio.run(_until_signalled(settings, serve))
     except Misconfigured as error:
         logger.error("refused_to_run", reason=str(error))
         return 2
+    except Stalled as stall:
+        logger.error("giving_up", reason=str(stall))
+        return START_AGAIN
     return 0
 
 
@@ -106,7 +118,18 @@ async def _until_signalled(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(settings, stop)
+    async with _told(stop) as told:
+        with Pulse(loop, limit=settings.stall_seconds, exit_code=START_AGAIN):
+            serving = asyncio.ensure_future(serve(settings, stop))
+            await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                await asyncio.wait({serving}, timeout=settings.stop_seconds)
+            if not serving.done():
+                logger.error("stop_given_up", seconds=settings.stop_seconds)
+                serving.cancel()
+                await asyncio.wait({serving}, timeout=CANCEL_SECONDS)
+            if serving.done() and not serving.cancelled():
+                serving.result()
 
 
 def _settings_message(error: ValidationError) -> str:
@@ -121,15 +144,41 @@ def _settings_message(error: ValidationError) -> str:
 async def work(settings: ServiceSettings, stop: asyncio.Event, job: Work, prepare: Prepare) -> None:
     """Serve health, connect as soon as that is possible, and consume until `stop` is set.
 
-    Raises Misconfigured when a person has to look, and any bug.
+    A worker that stalls is started again here, with new clients. Raises Stalled when that has not
+    helped, Misconfigured when a person has to look, and any bug.
     """
     registry = CollectorRegistry()
     health = Health()
     metrics = WorkerMetrics(registry, job.topic)
-    async with (
-        served(health, registry, job.health_host, job.health_port),
-        AsyncExitStack() as stack,
-    ):
+    in_vain = 0
+    async with served(health, registry, job.health_host, job.health_port):
+        while True:
+            try:
+                await _work_once(settings, stop, job, prepare, health=health, metrics=metrics)
+            except Stalled as stall:
+                if stop.is_set():
+                    return
+                in_vain = 1 if stall.got_on else in_vain + 1
+                if in_vain > RESTARTS:
+                    raise
+                metrics.restarts.inc()
+                logger.warning("starting_again", reason=str(stall), in_vain=in_vain)
+            else:
+                return
+            health.waits("start", "starting again after a stall")
+
+
+async def _work_once(
+    settings: ServiceSettings,
+    stop: asyncio.Event,
+    job: Work,
+    prepare: Prepare,
+    *,
+    health: Health,
+    metrics: WorkerMetrics,
+) -> None:
+    """Connect and consume until `stop` is set, with clients of its own; raises as `work` does."""
+    async with AsyncExitStack() as stack:
         try:
             waiting = _Patience(health, stop)
             redis = connect(settings.redis_url)
@@ -138,10 +187,6 @@ async def work(settings: ServiceSettings, stop: asyncio.Event, job: Work, prepar
             await waiting.for_("kafka", lambda: ensure_topics(settings, job.topics))
             producer = await waiting.for_("kafka", lambda: started(kafka.producer(settings)))
             stack.push_async_callback(_stopped, producer)
-            source = await waiting.for_(
-                "kafka", lambda: started(kafka.consumer(settings, group=job.group))
-            )
-            stack.push_async_callback(_stopped, source)
             topic_ids = TopicIds(settings.kafka_bootstrap_servers)
             stack.push_async_callback(topic_ids.close)
             publisher = Publisher(producer)
@@ -154,18 +199,37 @@ async def work(settings: ServiceSettings, stop: asyncio.Event, job: Work, prepar
                 metrics=metrics,
             )
             open_partition = await waiting.for_("start", lambda: prepare(parts))
+            source = await waiting.for_(
+                "kafka", lambda: started(kafka.consumer(settings, group=job.group))
+            )
+            # Last in, first out: the others in the group wait for us to leave it.
+            stack.push_async_callback(_stopped, source)
         except _Stopped:
             return
+        identity = LogIdentity(job.topic, job.rules, topic_ids, redis)
+
+        async def check() -> None:
+            if kafka.sends_no_more(producer):
+                raise Stalled("the producer has stopped sending", got_on=True)
+            await identity.current()
+            await check_policy(redis)
+
         health.waits("start", "joining the consumer group")
         await Consumer(
             source,
             job.topic,
-            identity=LogIdentity(job.topic, job.rules, topic_ids, redis),
+            identity=identity,
             ledger=parts.ledger,
             open_partition=open_partition,
             clock=settings.clock,
             health=health,
             metrics=metrics,
+            check=check,
+            abandon=lambda: kafka.cut(producer),
+            limits=Limits(
+                stall=settings.stall_seconds,
+                joining=settings.stall_seconds + 2 * settings.session_timeout_ms / 1000,
+            ),
         ).run(stop)
 
 
@@ -219,7 +283,7 @@ async def _told(stop: asyncio.Event) -> AsyncIterator[asyncio.Task[bool]]:
             await task
 
 
-Client = TypeVar("Client", AIOKafkaProducer, AIOKafkaConsumer)
+Client = TypeVar("Client", AIOKafkaProducer, LogConsumer)
 
 
 async def started(client: Client) -> Client:
@@ -234,7 +298,7 @@ async def started(client: Client) -> Client:
     return client
 
 
-async def _stopped(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+async def _stopped(client: AIOKafkaProducer | LogConsumer) -> None:
     """Stop a client, but do not wait long for a broker that is gone: nothing hangs on it."""
     # A task of its own: with Kafka away, aiokafka's stop() lets a CancelledError of its inner
     # tasks out, which here would look like our own cancellation.
@@ -243,6 +307,8 @@ async def _stopped(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     if not stopping.done():
         stopping.cancel()
         await asyncio.wait({stopping}, timeout=1.0)
+        if isinstance(client, AIOKafkaProducer):
+            await kafka.cut(client)
     with suppress(KafkaError, OSError, TimeoutError, asyncio.CancelledError):
         if stopping.done():
             stopping.result()

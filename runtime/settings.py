@@ -30,8 +30,14 @@ class ServiceSettings(BaseSettings):
     The embedded broker lets a group form only after half of it, so `ebbtide up` makes it short.
     """
 
+    stall_seconds: Annotated[float, Field(ge=5, le=3_600)] = 30.0
+    """A worker that gets nowhere with what lies unread for this long restarts itself."""
+
+    stop_seconds: Annotated[float, Field(ge=1, le=600)] = 15.0
+    """What a worker may take to stop; below what its supervisor grants before it kills."""
+
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """The record store. Must run `maxmemory-policy noeviction`."""
+    """The record store; `redis+cluster://` names a cluster. `noeviction` is a must."""
 
     partitions: Annotated[int, Field(ge=1, le=4096)] = 8
     """Partition count of topics created when missing. Pinned in Redis: changing it is a rebuild."""

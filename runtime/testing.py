@@ -13,11 +13,11 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from contracts.errors import Refused
+from contracts.errors import Refused, StoreUnavailable
 from contracts.partition import SHARDS
-from runtime import keys
+from runtime import generations, keys
 from runtime.kafka import Message, Publisher
-from runtime.ledger import Effects, Mark, Marks
+from runtime.ledger import Effects, Mark, Marks, mark_fields, marks_in
 
 
 @dataclass(slots=True)
@@ -77,11 +77,16 @@ class FakeRedis:
 
     # Writes, as the ledger and tests do them.
 
-    async def set(self, key: str, value: bytes, px: int | None = None) -> None:
-        self.state.strings[key] = value
+    async def set(self, key: str, value: bytes | int, px: int | None = None) -> None:
+        self.state.strings[key] = _bytes(value)
         self.state.lifetimes_ms.pop(key, None)
         if px is not None:
             self.state.lifetimes_ms[key] = px
+
+    async def incr(self, key: str) -> int:
+        number = int(self.state.strings.get(key, b"0")) + 1
+        self.state.strings[key] = _bytes(number)
+        return number
 
     async def delete(self, *names: str) -> int:
         there = 0
@@ -226,27 +231,32 @@ class FakeLedger:
         self.saves = 0
         self.fails_before: Exception | None = None
         self.fails_after: Exception | None = None
-        self._marks_keys = [keys.marks(shard, topic) for shard in range(SHARDS)]
+        self._topic = topic
 
     async def marks(self, partition: int) -> Marks:
-        fields = [str(partition), f"clock:{partition}"]
-        stored = [await self.redis.hmget(key, fields) for key in self._marks_keys]
-        return Marks(
-            partition,
-            tuple(Mark.parse(value.decode()) if value else None for value, _ in stored),
-            min(int(clock or 0) for _, clock in stored),
-        )
+        generation = await generations.current(self.redis.client, self._topic)
+        fields = mark_fields(partition)
+        stored = [await self.redis.hmget(key, fields) for key in self._marks_keys(generation)]
+        return marks_in(stored, partition, generation)
+
+    def _marks_keys(self, generation: int) -> list[str]:
+        return [keys.marks(shard, self._topic, generation) for shard in range(SHARDS)]
 
     async def save(self, expected: Marks, to: Mark, clock_ms: int, effects: Effects) -> Marks:
         failure, self.fails_before = self.fails_before, None
         if failure is not None:
             raise failure
-        stored = await self.marks(expected.partition)
-        if stored.stored != expected.stored:
+        try:
+            stored = await self.marks(expected.partition)
+        except StoreUnavailable as switching:
+            raise Refused(f"partition {expected.partition}: {switching}") from None
+        if not stored.like(expected):
             raise Refused(f"partition {expected.partition}: other marks are stored")
-        for letter, key, arguments in effects.operations:
+        for letter, key, arguments in effects.all_operations(self._topic, expected):
             await self._apply(letter, key, arguments)
-        for key, mark in zip(self._marks_keys, expected.moved_to(to).stored, strict=True):
+        moved = expected.moved_to(to, effects.arrived)
+        marks_keys = self._marks_keys(expected.generation)
+        for key, mark in zip(marks_keys, moved.stored, strict=True):
             await self.redis.hset(key, str(expected.partition), str(mark))
             if clock_ms:
                 await self.redis.hset(key, f"clock:{expected.partition}", clock_ms)
@@ -254,7 +264,7 @@ class FakeLedger:
         failure, self.fails_after = self.fails_after, None
         if failure is not None:
             raise failure
-        return expected.moved_to(to)
+        return moved
 
     async def _apply(self, letter: str, key: str, arguments: Sequence[Any]) -> None:
         match letter, arguments:
@@ -268,6 +278,8 @@ class FakeLedger:
                 await self.redis.zadd(key, {member: score})
             case "R", (member,):
                 await self.redis.zrem(key, member)
+            case "H", (name, value):
+                await self.redis.hset(key, name, value)
             case "T", (count,):
                 await self.redis.zremrangebyrank(key, 0, -1 - count)
             case _:

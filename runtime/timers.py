@@ -22,9 +22,10 @@ _PAGE = 1_000
 class TimerIndex:
     """Reads the timers of one partition; they are written by the ledger's script."""
 
-    def __init__(self, redis: Redis, partition: int) -> None:
+    def __init__(self, redis: Redis, partition: int, generation: int = keys.FIRST) -> None:
+        self.generation = generation
         self._redis = redis
-        self._keys = [keys.timers(shard, partition) for shard in range(SHARDS)]
+        self._keys = [keys.timers(shard, partition, generation) for shard in range(SHARDS)]
 
     async def due(self, clock_ms: int, limit: int) -> list[tuple[str, int]]:
         """Up to about `limit` (user_id, due) with due <= clock, earliest first."""

@@ -21,7 +21,7 @@ class Activation:
     ) -> None:
         self.spread_ms = spread_ms
         self._redis = redis
-        self._key = keys.marks(0, ACTIVITY)
+        self._key = keys.marks(0, ACTIVITY, timers.generation)
         self._field = f"model:{partition}"
         self._timers = timers
         self._version = version

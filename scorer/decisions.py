@@ -23,6 +23,15 @@ class Decisions:
     state: np.ndarray  # u1: OUTLOOK["state"] with CURVE_STALE where facts changed
 
 
+def differ(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(n,) whether (n,) FACTS tell of other behaviour; where in the log they are does not count."""
+    changed = np.zeros(len(one), bool)
+    for name in _BEHAVIOUR:
+        different = one[name] != other[name]
+        changed |= different.any(axis=1) if different.ndim > 1 else different
+    return changed
+
+
 def decide(before: np.ndarray, after: np.ndarray, rows: np.ndarray, user: np.ndarray) -> Decisions:
     """Compare (n,) RECORD before and (n,) FACTS after folding (m,) EVENT_ROW `rows`.
 
@@ -32,10 +41,7 @@ def decide(before: np.ndarray, after: np.ndarray, rows: np.ndarray, user: np.nda
     export must not disturb a silence.
     """
     facts, outlook = before["facts"], before["outlook"]
-    changed = np.zeros(len(after), bool)
-    for name in _BEHAVIOUR:
-        different = facts[name] != after[name]
-        changed |= different.any(axis=1) if different.ndim > 1 else different
+    changed = differ(facts, after)
     erased = (after["flags"] & ERASED) != 0
 
     recent = rows["occurred_at"] >= rows["log_time"] - BACKFILL_MS

@@ -15,6 +15,7 @@ from zlib import crc32
 import numpy as np
 
 from contracts.activity import FoldRules
+from contracts.errors import Refused
 from contracts.events import TOMBSTONE
 from contracts.partition import shard
 from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE, blank_outlook, blank_records
@@ -28,13 +29,14 @@ from runtime import keys
 from runtime.clock import wall_ms
 from runtime.dead_letters import DeadLetters, Run
 from runtime.handler import Opening, Record
-from runtime.kafka import Message, Publisher
+from runtime.kafka import Message, Publisher, by_home
 from runtime.ledger import Effects, Ledger, Mark
 from runtime.metrics import WorkerMetrics
 from runtime.records import RecordStore
 from runtime.timers import TimerIndex, index_score
 from scorer.activation import Activation
 from scorer.decisions import Decisions, decide
+from scorer.keeping import keep
 from scorer.messages import MICRO, ScoreWriter, ScoringModel, message, previous_probability
 from scorer.names import Names
 from scorer.reading import Here, Reading, read
@@ -52,7 +54,6 @@ class Tools:
 
     model: ScoringModel
     rules: FoldRules
-    records: RecordStore
     ledger: Ledger
     publisher: Publisher
     dead_letters: DeadLetters
@@ -66,7 +67,12 @@ class PartitionScorer:
     """A runtime.handler.Handler for one partition of `activity-event`."""
 
     def __init__(
-        self, opening: Opening, tools: Tools, timers: TimerIndex, activation: Activation
+        self,
+        opening: Opening,
+        tools: Tools,
+        records: RecordStore,
+        timers: TimerIndex,
+        activation: Activation,
     ) -> None:
         self.marks = opening.marks
         known = opening.marks.newest_log() == opening.log.number and opening.marks.clock_ms
@@ -75,10 +81,15 @@ class PartitionScorer:
         self.log_time = opening.marks.clock_ms if known else NEVER
         self.suspicious = True
         self._here = Here(
-            opening.log.number, opening.marks.partition, opening.log.partitions, opening.beginning
+            opening.log.number,
+            opening.marks.partition,
+            opening.log.partitions,
+            opening.beginning,
+            opening.log.topic_id,
         )
         self._next_offset = opening.marks.start(opening.log.number, opening.beginning)
         self._tools = tools
+        self._records = records
         self._timers = timers
         self._activation = activation
         self._run = Run()
@@ -87,22 +98,17 @@ class PartitionScorer:
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Fold a batch, score whom it concerns, publish, save."""
-        self._tools.metrics.batch_records.labels(ACTIVITY).observe(len(records))
-        while records:
-            with self._stage("read"):
-                reading = read(records, self._here, self.marks, self._tools.rules)
-            self._next_offset = records[reading.taken - 1].offset + 1
-            await self._take(reading)
-            self._tools.metrics.records.labels(ACTIVITY).inc(reading.taken)
-            records = records[reading.taken :]
-
-    async def _take(self, reading: Reading) -> None:
         tools = self._tools
+        tools.metrics.batch_records.labels(ACTIVITY).observe(len(records))
+        with self._stage("read"):
+            reading = read(records, self._here, self.marks, tools.rules)
+        self._next_offset = records[-1].offset + 1
         await self._put_aside(reading)
-        effects = Effects()
+        effects = Effects(arrived=reading.arrived)
         if reading.rows:
             with self._stage("load"):
-                before = await tools.records.load(reading.user_ids)
+                before = await self._records.load(reading.user_ids)
+                await self._check_ownership()
             with self._stage("fold"):
                 rows, user = reading.events()
                 facts = fold(before["facts"], rows, user, tools.rules)
@@ -117,8 +123,9 @@ class PartitionScorer:
             self._keep(effects, reading.user_ids, after, decisions.erased)
             self._expect_timer(after["outlook"]["due"])
         self.log_time = max(self.log_time, reading.log_time)
+        self._judge(reading, effects)
         await self._save(effects, self.log_time)
-        await self._judge(reading)
+        tools.metrics.records.labels(ACTIVITY).inc(len(records))
 
     async def sweep(self, clock_ms: int) -> bool:
         """Fire the timers due by `clock_ms`; True when more may be due at once."""
@@ -145,6 +152,16 @@ class PartitionScorer:
         self.suspicious = await self._tools.dead_letters.held(self._here.partition)
         return self.suspicious
 
+    async def _check_ownership(self) -> None:
+        """Raise Refused unless what was loaded just then is what our watermarks say.
+
+        The save would refuse, too, but only after scores of the wrong facts were published: of
+        records that another owner has taken further, or that Redis has taken back.
+        """
+        stored = await self._tools.ledger.marks(self._here.partition)
+        if not stored.like(self.marks):
+            raise Refused("the store holds other watermarks than we left there")
+
     async def _put_aside(self, reading: Reading) -> None:
         """What is not for this partition is acknowledged elsewhere before the watermark passes."""
         tools = self._tools
@@ -152,10 +169,14 @@ class PartitionScorer:
             await tools.dead_letters.park(self._here.partition, self._here.log, reading.bad)
             tools.metrics.parked.labels(ACTIVITY).inc(len(reading.bad))
         if reading.away:
-            await tools.publisher.publish_home(ACTIVITY, reading.away)
+            # In the order of the source: homes take what is behind it for repeats
+            # (`runtime.arrivals`).
+            # By our own count: should the topic have grown, a rebuild will look for them there.
+            for partition, at_home in by_home(reading.away, self._here.partitions).items():
+                await tools.publisher.publish(ACTIVITY, partition, at_home)
             tools.metrics.sent_home.labels(ACTIVITY).inc(len(reading.away))
 
-    async def _judge(self, reading: Reading) -> None:
+    def _judge(self, reading: Reading, effects: Effects) -> None:
         """Hold the partition after a long run of bad records; they are parked by now."""
         tripped = False
         for usable, key in reading.verdicts:
@@ -167,7 +188,7 @@ class PartitionScorer:
         if tripped:
             self._run.good()
             mark = Mark(self._here.log, self._next_offset)
-            await self._tools.dead_letters.hold(self._here.partition, mark)
+            self._tools.dead_letters.hold(effects, self._here.partition, mark)
             self.suspicious = True
 
     def _scored(self, before: np.ndarray, facts: np.ndarray, decisions: Decisions) -> np.ndarray:
@@ -227,32 +248,34 @@ class PartitionScorer:
         """Score users whose silence reached their due moment, and set their next one."""
         user_ids = [user_id for user_id, _ in entries]
         entered = np.array([due for _, due in entries])
-        before = await self._tools.records.load(user_ids)
+        before = await self._records.load(user_ids)
         effects = Effects()
         due = before["outlook"]["due"]
         genuine = due == entered
         for i in np.flatnonzero(~genuine):
             # The index is only an index: put the entry where the record says.
             home_shard = shard(user_ids[i])
-            timer = keys.timers(home_shard, self._here.partition)
+            generation = self.marks.generation
+            timer = keys.timers(home_shard, self._here.partition, generation)
             effects.index(timer, user_ids[i], index_score(int(due[i])))
             if before["facts"]["last_seen"][i] == NEVER:
-                effects.index(keys.rank(home_shard), user_ids[i], None)
+                effects.index(keys.rank(home_shard, generation), user_ids[i], None)
         fired = np.flatnonzero(genuine)
         if len(fired):
             with self._stage("silence"):
-                after, published = self._silenced(before[fired])
+                after, published, gone = self._silenced(before[fired])
             names = [user_ids[i] for i in fired]
             scored = np.flatnonzero(published)
             await self._publish([names[i] for i in scored], after[scored], before[fired][scored])
-            self._keep(effects, names, after, np.zeros(len(after), bool))
+            self._keep(effects, names, after, gone)
         await self._save(effects, clock_ms)
 
-    def _silenced(self, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) RECORD scored as of their due moments, and which of them have a score to tell.
+    def _silenced(self, records: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(n,) RECORD scored as of their due moments, which have a score to tell, and who is gone.
 
         The curve is computed once a session (or when facts or model changed); after that the timer
-        climbs from one of its crossings to the next.
+        climbs from one of its crossings to the next, and at last to the end of the retention: who
+        comes back later starts anew, and is in no list of users until then.
         """
         model = self._tools.model
         after = records.copy()
@@ -260,7 +283,9 @@ class PartitionScorer:
         due = records["outlook"]["due"]
         other_model = (outlook["model"] != model.hash) & ((outlook["state"] & HAS_SCORE) != 0)
         grid_end = int(model.grid_hours[-1])
-        within = due <= facts["last_seen"] + grid_end * HOUR_MS
+        expiry = self._tools.rules.expiry(facts["last_seen"])
+        gone = due >= expiry
+        within = (due <= facts["last_seen"] + grid_end * HOUR_MS) & ~gone
         needs_curve = (
             ((outlook["state"] & CURVE_STALE) != 0)
             | ((outlook["state"] & HAS_CURVE) == 0)
@@ -275,25 +300,26 @@ class PartitionScorer:
         if len(scored):
             triggers = np.where(other_model[scored], _MODEL, _SILENCE)
             self._put_scores(outlook, scored, facts[scored], due[scored], triggers)
-        outlook["due"] = np.where(
-            within,
-            next_due(
-                outlook["curve"], facts["last_seen"], due, patience(usual_gap_ms(facts)), grid_end
-            ),
-            NEVER,
+        following = next_due(
+            outlook["curve"], facts["last_seen"], due, patience(usual_gap_ms(facts)), grid_end
         )
-        return after, within
+        climbs = within & (following != NEVER) & (following < expiry)
+        outlook["due"] = np.where(gone, NEVER, np.where(climbs, following, expiry))
+        return after, within, gone
 
     async def _activate(self, clock_ms: int) -> bool:
         """Make a page of timers due soon, because the model is another than the one they know."""
         user_ids = await self._activation.page()
         if user_ids:
-            records = await self._tools.records.load(user_ids)
+            records = await self._records.load(user_ids)
             outlook = records["outlook"]
             spread = self._activation.spread_ms
             soon = clock_ms + np.array([_offset(user_id, spread) for user_id in user_ids], np.int64)
             soon = np.maximum(soon, outlook["scored_at"] + 1)
             old = (outlook["model"] != self._tools.model.hash) & (outlook["due"] > soon)
+            # Beyond the grid nothing is scored, and timers only wait for the end of the retention.
+            grid_end = int(self._tools.model.grid_hours[-1])
+            old &= soon <= records["facts"]["last_seen"] + grid_end * HOUR_MS
             chosen = np.flatnonzero(old)
             outlook["due"][chosen] = soon[chosen]
             effects = Effects()
@@ -322,26 +348,18 @@ class PartitionScorer:
             self._tools.metrics.score_lag.observe(max(wall_ms() - int(log_time), 0) / 1000)
 
     def _keep(
-        self, effects: Effects, user_ids: list[str], records: np.ndarray, erased: np.ndarray
+        self, effects: Effects, user_ids: list[str], records: np.ndarray, gone: np.ndarray
     ) -> None:
         """Add records, timers and ranks to what the save writes."""
-        outlook = records["outlook"]
-        size = records.dtype.itemsize
-        packed = records.tobytes()
-        due = outlook["due"].tolist()
-        scored = ((outlook["state"] & HAS_SCORE) != 0).tolist()
-        risk = (outlook["probability"] / MICRO).tolist()
-        for i, user_id in enumerate(user_ids):
-            home_shard = shard(user_id)
-            effects.put(
-                keys.record(user_id), packed[i * size : (i + 1) * size], self._tools.record_ttl_ms
-            )
-            timer = keys.timers(home_shard, self._here.partition)
-            effects.index(timer, user_id, index_score(due[i]))
-            if erased[i] or not scored[i]:
-                effects.index(keys.rank(home_shard), user_id, None)
-            else:
-                effects.index(keys.rank(home_shard), user_id, risk[i])
+        keep(
+            effects,
+            user_ids,
+            records,
+            generation=self.marks.generation,
+            homes=[self._here.partition] * len(user_ids),
+            gone=gone,
+            ttl_ms=self._tools.record_ttl_ms,
+        )
 
     def _expect_timer(self, due: np.ndarray) -> None:
         pending = due[due != NEVER]

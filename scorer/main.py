@@ -44,7 +44,6 @@ async def score_with(
         tools = Tools(
             model=model,
             rules=rules,
-            records=RecordStore(parts.redis),
             ledger=parts.ledger,
             publisher=parts.publisher,
             dead_letters=parts.dead_letters,
@@ -63,10 +62,11 @@ async def score_with(
         spread_ms = round(settings.model_spread_minutes * MINUTE_MS)
 
         async def open_partition(opening: Opening) -> PartitionScorer:
-            partition = opening.marks.partition
-            timers = TimerIndex(parts.redis, partition)
+            partition, generation = opening.marks.partition, opening.marks.generation
+            records = RecordStore(parts.redis, generation)
+            timers = TimerIndex(parts.redis, partition, generation)
             activation = Activation(parts.redis, partition, timers, model.version, spread_ms)
-            return PartitionScorer(opening, tools, timers, activation)
+            return PartitionScorer(opening, tools, records, timers, activation)
 
         return open_partition
 

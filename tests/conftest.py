@@ -6,16 +6,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ebbtide.guard import Guard
 from tests import servers
 from tests.servers import KafkaServer, RedisServer
 
+SERVERS = {"kafka", "redis_server", "clean_kafka", "clean_redis"}
+"""The fixtures that start some."""
+
 left_out: list[str] = []
+
+# What an example takes is the machine's affair: a busy one shows no fault of ours.
+settings.register_profile("ebbtide", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ebbtide")
+
+
+def pytest_configure() -> None:
+    """Say so at once if nobody knows the servers that were asked for."""
+    try:
+        servers.source()
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what the chosen servers cannot show, and remember it for the summary."""
+    needing_servers = [item for item in items if SERVERS & set(getattr(item, "fixturenames", ()))]
+    if needing_servers and (why := servers.missing()):
+        count = len(needing_servers)
+        raise pytest.UsageError(f"{count} tests need {servers.source()} servers: {why}")
     if servers.source() != "embedded":
         return
     needing = [item for item in items if item.get_closest_marker("apache_kafka")]

@@ -7,6 +7,7 @@ EBBTIDE_TEST_SERVERS says which:
 * `containers`: both as containers, if a Docker engine runs. EBBTIDE_TEST_KAFKA_IMAGE and
   EBBTIDE_TEST_REDIS_IMAGE name the images; the first has java on its PATH and Kafka's jars in
   /opt/kafka/libs (as apache/kafka does), the second has redis-server on its PATH.
+  tests/containers has what makes both from Debian where no image can be pulled.
 * `external`: EBBTIDE_TEST_KAFKA (`host:port`) and EBBTIDE_TEST_REDIS_URL. EVERYTHING IN THEM IS
   DELETED between tests, and tests that stop or kill a server cannot run there.
 """
@@ -14,8 +15,11 @@ EBBTIDE_TEST_SERVERS says which:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import shutil
+import socket
 import subprocess
 import time
 import uuid
@@ -24,15 +28,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import redis
 from aiokafka.admin import AIOKafkaAdminClient
 from testcontainers.core.container import DockerContainer
 
+from contracts.errors import Misconfigured
 from ebbtide import embedded
 from ebbtide.child import Child
 from ebbtide.guard import Guard
-from ebbtide.ports import LOOPBACK, free_port
+from ebbtide.ports import LOOPBACK, require_free
 
 Source = Literal["embedded", "native", "containers", "external"]
 
@@ -48,6 +54,19 @@ def source() -> Source:
         if chosen == known:
             return known  # type: ignore[no-any-return]
     raise ValueError(f"EBBTIDE_TEST_SERVERS is {chosen!r}; one of {get_args(Source)} is meant")
+
+
+def steady_port() -> int:
+    """A free port that stays free while its server is down.
+
+    The kernel gives outgoing connections ports from 32768 up: a client that tries to reach a killed
+    server there may be given that very port, and the server cannot have it back.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with contextlib.suppress(Misconfigured):
+            require_free(port, purpose="a test server", remedy="")
+            return port
 
 
 CONTAINER_ENV: Final = {
@@ -139,7 +158,7 @@ class EmbeddedKafka(Runs):
 
     folder: Path
     guard: Guard
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=steady_port)
     idempotence: bool = False
 
     def __post_init__(self) -> None:
@@ -159,8 +178,8 @@ class NativeKafka(Runs):
 
     folder: Path
     guard: Guard
-    port: int = field(default_factory=free_port)
-    controller_port: int = field(default_factory=free_port)
+    port: int = field(default_factory=steady_port)
+    controller_port: int = field(default_factory=steady_port)
     idempotence: bool = True
 
     def __post_init__(self) -> None:
@@ -234,7 +253,9 @@ class LocalRedis(Runs):
     folder: Path
     guard: Guard
     binary: str | None = None
-    port: int = field(default_factory=free_port)
+    options: tuple[str, ...] = ()
+    """Settings beyond ours, as `name value`."""
+    port: int = field(default_factory=steady_port)
 
     def __post_init__(self) -> None:
         self.child = embedded.store(
@@ -244,6 +265,13 @@ class LocalRedis(Runs):
             guard=self.guard,
             binary=self.binary,
         )
+        words = [word for option in self.options for word in f"--{option}".split(" ", 1)]
+        self.child.argv = [*self.child.argv, *words]
+
+    def another(self, *options: str) -> LocalRedis:
+        """A second one of its kind beside it, empty and not started."""
+        folder = self.folder.with_name(f"redis-{uuid.uuid4().hex[:8]}")
+        return LocalRedis(folder, self.guard, self.binary, options)
 
     @property
     def url(self) -> str:
@@ -258,11 +286,99 @@ class LocalRedis(Runs):
 
 
 @dataclass
+class RedisCluster:
+    """Three masters without replicas; each node is a LocalRedis that can fail alone."""
+
+    folder: Path
+    guard: Guard
+    binary: str | None = None
+
+    def __post_init__(self) -> None:
+        self.nodes = [
+            LocalRedis(self.folder / f"node-{node}", self.guard, self.binary, _cluster_options())
+            for node in range(3)
+        ]
+
+    def start(self) -> None:
+        """Start the nodes and wait until all of them serve every slot."""
+        for node in self.nodes:
+            if not node.is_running():
+                node.start()
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not all(self._serves(node) for node in self.nodes):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the nodes of the Redis Cluster do not find together")
+            self._introduce()
+            time.sleep(0.1)
+
+    def _introduce(self) -> None:
+        """Slots to nodes that have none, and everybody's address to the first."""
+        share = -(-CLUSTER_SLOTS // len(self.nodes))
+        for at, node in enumerate(self.nodes):
+            first, last = at * share, min((at + 1) * share, CLUSTER_SLOTS) - 1
+            with redis.Redis.from_url(node.url) as client:
+                if client.cluster("info")["cluster_slots_assigned"] in ("0", 0):
+                    client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
+                if int(client.cluster("info")["cluster_known_nodes"]) < len(self.nodes):
+                    for other in self.nodes:
+                        bus = dict(option.split() for option in other.options)["cluster-port"]
+                        client.execute_command("CLUSTER MEET", LOOPBACK, other.port, bus)
+
+    def _serves(self, node: LocalRedis) -> bool:
+        with redis.Redis.from_url(node.url) as client:
+            info = client.cluster("info")
+        return info["cluster_state"] == "ok" and int(info["cluster_slots_ok"]) == CLUSTER_SLOTS
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{LOOPBACK}:{self.nodes[0].port}"
+
+    @property
+    def data(self) -> Path:
+        raise RuntimeError("each node of the cluster has data of its own")
+
+    def is_running(self) -> bool:
+        return all(node.is_running() for node in self.nodes)
+
+    def stop(self) -> None:
+        """SIGTERM to every node, and wait."""
+        for node in self.nodes:
+            node.stop()
+
+    def kill(self) -> None:
+        """SIGKILL to every node, and wait."""
+        for node in self.nodes:
+            node.kill()
+
+    def restart(self) -> None:
+        """Stop and start at the same addresses."""
+        self.stop()
+        self.start()
+
+    def wipe(self) -> None:
+        for node in self.nodes:
+            node.wipe()
+
+
+CLUSTER_SLOTS: Final = 16_384
+
+
+def _cluster_options() -> tuple[str, ...]:
+    return (
+        "cluster-enabled yes",
+        f"cluster-port {steady_port()}",
+        "cluster-node-timeout 2000",
+        # One shard's trouble is that shard's alone.
+        "cluster-require-full-coverage no",
+    )
+
+
+@dataclass
 class _Contained:
     """A server in a container. Port and data outlive it, so a restart keeps address and data."""
 
     folder: Path
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=steady_port)
     _container: DockerContainer | None = None
 
     def _described(self) -> DockerContainer:
@@ -278,7 +394,8 @@ class _Contained:
             self.data.mkdir(parents=True, exist_ok=True)
             self._container = self._described()
             # On loopback only: `with_bind_ports` would open the port to everybody.
-            self._container.ports[self.port] = (LOOPBACK, self.port)
+            ports: dict[Any, Any] = self._container.ports
+            ports[self.port] = (LOOPBACK, self.port)
             self._container.start()
         else:
             self._container.get_wrapped_container().start()
@@ -331,7 +448,7 @@ class ContainedKafka(_Contained):
 
     def _described(self) -> DockerContainer:
         properties = _kafka_properties(
-            self.port, free_port(), log=Path("/data/log"), host="0.0.0.0"
+            self.port, steady_port(), log=Path("/data/log"), host="0.0.0.0"
         )
         (self.data / "server.properties").write_text(properties)
         java = "java -Xmx512m -XX:+UseSerialGC -cp '/opt/kafka/libs/*'"
@@ -362,9 +479,9 @@ class ContainedRedis(_Contained):
 
     def _described(self) -> DockerContainer:
         command = (
-            "redis-server --port 6379 --bind 0.0.0.0 --protected-mode no --dir /data --save ''"
+            f"redis-server --port {self.port} --bind 0.0.0.0 --protected-mode no --dir /data "
+            "--save '' --appendonly yes --appendfsync always --maxmemory-policy noeviction"
         )
-        command += " --appendonly yes --appendfsync always --maxmemory-policy noeviction"
         return (
             DockerContainer(os.environ.get("EBBTIDE_TEST_REDIS_IMAGE", "redis:7.4"))
             .with_kwargs(entrypoint=["sh", "-c", f"exec {command}"], user="0")
@@ -418,6 +535,32 @@ class ExternalRedis(_NotOurs):
         _flush(self.url)
 
 
+def missing() -> str | None:
+    """Why the chosen source cannot be had, in one line; None if it can."""
+    match source():
+        case "native":
+            commands = [name for name in ("java", "mvn", "redis-server") if not shutil.which(name)]
+            return f"not on PATH: {', '.join(commands)}" if commands else None
+        case "containers":
+            engine = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+            if not _listens(engine):
+                return f"no Docker engine at {engine}; tests/containers/with-docker starts one"
+        case "external":
+            names = ("EBBTIDE_TEST_KAFKA", "EBBTIDE_TEST_REDIS_URL")
+            unset = [name for name in names if name not in os.environ]
+            return f"not set: {', '.join(unset)}" if unset else None
+    return None
+
+
+def _listens(url: str) -> bool:
+    """Whether somebody does at `unix://path` or `tcp://host:port`."""
+    parts = urlsplit(url)
+    local = parts.scheme == "unix"
+    with socket.socket(socket.AF_UNIX if local else socket.AF_INET) as probe:
+        where = parts.path if local else (parts.hostname or LOOPBACK, parts.port or 2375)
+        return probe.connect_ex(where) == 0
+
+
 def new_kafka(folder: Path, guard: Guard) -> KafkaServer:
     """A Kafka of the chosen source, not started; each has its own name for its folder."""
     match source():
@@ -447,11 +590,19 @@ def new_redis(folder: Path, guard: Guard) -> RedisServer:
             return ExternalRedis(os.environ["EBBTIDE_TEST_REDIS_URL"])
 
 
+def new_redis_cluster(folder: Path, guard: Guard) -> RedisCluster:
+    """A Redis Cluster of the chosen source, not started; `embedded` and `native` have one."""
+    like = new_redis(folder, guard)
+    if not isinstance(like, LocalRedis):
+        raise RuntimeError(f"no Redis Cluster from {source()} servers; use embedded or native ones")
+    return RedisCluster(like.folder, guard, like.binary)
+
+
 def end(server: KafkaServer | RedisServer) -> None:
     """Stop a server that is ours."""
     if isinstance(server, _Contained):
         server.remove()
-    elif isinstance(server, Runs):
+    elif isinstance(server, Runs | RedisCluster):
         server.stop()
 
 

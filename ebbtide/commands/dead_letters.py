@@ -1,18 +1,22 @@
-"""`ebbtide dead-letters`: look at what could not be read, and let held partitions go on."""
+"""`ebbtide dead-letters`: look at what could not be read, send it back, let partitions go on."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
+from pathlib import Path
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-
-from contracts.errors import LogUnavailable
-from contracts.topics import ACTIVITY, SCORES, dead_letter
+from contracts.errors import BadRecord, Misconfigured
+from contracts.times import EARLIEST_MS, LATEST_MS, from_ms
+from contracts.topics import ACTIVITY, SCORES
+from ebbtide.feed.options import moment
+from ebbtide.letter_box import LetterBox, Wanted, message_of
+from runtime.clock import wall_ms
 from runtime.dead_letters import accept
-from runtime.kafka import at_end
+from runtime.letters import Letter
 from runtime.settings import ServiceSettings
 from runtime.store import connect
 
@@ -23,63 +27,195 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Describe `dead-letters` to the command line."""
     parser = subparsers.add_parser(
         "dead-letters",
-        help="look at what could not be read, and accept it",
-        description="`list` shows parked records with their place and reason. `accept` lets "
-        "partitions go on that wait since a long run of bad records.",
+        help="look at what could not be read, send it back, accept it",
+        description="What could not be read lies in <topic>.dead-letter, with its reason and as "
+        "it came. Letters are named by the place they lie in there, partition:offset.",
     )
-    parser.add_argument("action", choices=("list", "accept"))
-    parser.add_argument(
-        "--topic", choices=(ACTIVITY, SCORES), default=ACTIVITY, help="whose dead letters"
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="show parked records with their place and reason")
+    _add_filters(listing)
+    listing.add_argument("--json", action="store_true", help="one JSON object a line, all of it")
+    listing.set_defaults(act=_list)
+
+    showing = actions.add_parser("show", help="show one letter in full")
+    showing.add_argument("letter", metavar="PARTITION:OFFSET")
+    showing.add_argument(
+        "--value", action="store_true", help="only the record's value, to the byte"
     )
+    showing.set_defaults(act=_show)
+
+    replaying = actions.add_parser(
+        "replay",
+        help="send records back to their topic, once",
+        description="Sends the records back with their event_id and log time, to their users' "
+        "homes, and notes it beside the letters. A record that would be parked again stays: "
+        "correct it with --value. Name letters, or choose them with the filters.",
+    )
+    replaying.add_argument("letters", metavar="PARTITION:OFFSET", nargs="*")
+    replaying.add_argument("--all", action="store_true", help="all that are not replayed yet")
+    _add_filters(replaying)
+    replaying.add_argument(
+        "--value", metavar="FILE", help="a corrected value for one letter, - for stdin"
+    )
+    replaying.add_argument("--log-time", type=moment, metavar="TIME", help="another log time")
+    replaying.add_argument("--again", action="store_true", help="also what was replayed before")
+    replaying.add_argument("--dry-run", action="store_true", help="say what would be done")
+    replaying.set_defaults(act=_replay)
+
+    accepting = actions.add_parser(
+        "accept", help="let partitions go on that wait since a long run of bad records"
+    )
+    accepting.add_argument("--partition", type=int, metavar="N", help="only this one")
+    accepting.set_defaults(act=_accept)
+    for action in (listing, showing, replaying, accepting):
+        action.add_argument(
+            "--topic", choices=(ACTIVITY, SCORES), default=ACTIVITY, help="whose dead letters"
+        )
     parser.set_defaults(run=run)
 
 
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", default="", metavar="TEXT", help="whose reason contains this")
+    parser.add_argument("--partition", type=int, metavar="N", help="of the source topic")
+    parser.add_argument("--since", type=moment, metavar="TIME", help="by the record's log time")
+    parser.add_argument("--until", type=moment, metavar="TIME", help="before this")
+
+
 def run(args: argparse.Namespace) -> int:
-    """List or accept."""
-    settings = ServiceSettings()
-    if args.action == "list":
-        return asyncio.run(_list(settings, args.topic))
-    return asyncio.run(_accept(settings, args.topic))
+    """Do what was asked for."""
+    code: int = asyncio.run(args.act(ServiceSettings(), args))
+    return code
 
 
-async def _accept(settings: ServiceSettings, topic: str) -> int:
+async def _list(settings: ServiceSettings, args: argparse.Namespace) -> int:
+    letters = await LetterBox(settings, args.topic).letters(_wanted(args))
+    for letter in letters:
+        if args.json:
+            print(json.dumps(_told(letter)))
+        else:
+            shown = (letter.original.value or b"")[:_SHOWN_BYTES]
+            value = "null" if letter.original.value is None else repr(shown)
+            state = "  (replayed)" if letter.replayed else ""
+            print(f"{letter.id}  {letter.topic}:{letter.source}  {letter.reason}  {value}{state}")
+    print(f"{len(letters)} dead letters", file=sys.stderr)
+    return 0
+
+
+async def _show(settings: ServiceSettings, args: argparse.Namespace) -> int:
+    (letter,) = await _named(LetterBox(settings, args.topic), [args.letter])
+    if args.value:
+        sys.stdout.buffer.write(letter.original.value or b"")
+        return 0
+    for name, told in _told(letter).items():
+        print(f"{name}: {told if isinstance(told, str) else json.dumps(told)}")
+    return 0
+
+
+async def _replay(settings: ServiceSettings, args: argparse.Namespace) -> int:
+    box = LetterBox(settings, args.topic)
+    letters = await _chosen(box, args)
+    value = _corrected(args.value)
+    if value is not None and len(letters) != 1:
+        raise Misconfigured(f"--value corrects one letter, and {len(letters)} are chosen")
+    ready = []
+    left = 0
+    for letter in letters:
+        if letter.replayed and not args.again:
+            _stays(letter, "was replayed before; --again sends it once more")
+            left += 1
+            continue
+        try:
+            sent = message_of(letter, settings.fold_rules, value=value, log_time=args.log_time)
+        except BadRecord as bad:
+            _stays(letter, f"would be parked again: {bad.reason}")
+            left += 1
+            continue
+        ready.append((letter, sent))
+    if ready and not args.dry_run:
+        async with box.returning() as returns:
+            for letter, sent in ready:
+                await returns.send(letter, sent, wall_ms())
+                print(f"{letter.id} went back to {args.topic}, user {(sent.key or b'').decode()!r}")
+    words = "would go back" if args.dry_run else "went back"
+    print(f"{len(ready)} {words}, {left} stay", file=sys.stderr)
+    return 2 if left else 0
+
+
+async def _accept(settings: ServiceSettings, args: argparse.Namespace) -> int:
     redis = connect(settings.redis_url)
     try:
-        held = await accept(redis, topic)
+        held = await accept(redis, args.topic, args.partition)
     finally:
         await redis.aclose()
     for partition, mark in sorted(held.items()):
-        print(f"{topic} partition {partition} goes on at {mark}")
+        print(f"{args.topic} partition {partition} goes on at {mark}")
     if not held:
         print("nothing was waiting")
     return 0
 
 
-async def _list(settings: ServiceSettings, topic: str) -> int:
-    name = dead_letter(topic)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="none"
+def _wanted(args: argparse.Namespace, replayed: bool | None = None) -> Wanted:
+    return Wanted(
+        reason=args.reason,
+        partition=args.partition,
+        since_ms=-(2**63) if args.since is None else args.since,
+        until_ms=LATEST_MS if args.until is None else args.until,
+        replayed=replayed,
     )
-    count = 0
+
+
+async def _chosen(box: LetterBox, args: argparse.Namespace) -> list[Letter]:
+    filtered = args.reason or args.since is not None or args.until is not None
+    filtered = filtered or args.partition is not None
+    if args.letters and (args.all or filtered):
+        raise Misconfigured("name letters, or choose them with --all or filters, not both")
+    if args.letters:
+        return await _named(box, args.letters)
+    if not args.all and not filtered:
+        raise Misconfigured(
+            "which letters? Name some (see `list`), or choose with --all or filters"
+        )
+    return await box.letters(_wanted(args, None if args.again else False))
+
+
+async def _named(box: LetterBox, names: list[str]) -> list[Letter]:
+    found = {letter.id: letter for letter in await box.letters(Wanted())}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise Misconfigured(
+            f"there is no dead letter {', '.join(missing)}: `ebbtide dead-letters list` names them"
+        )
+    return [found[name] for name in dict.fromkeys(names)]
+
+
+def _corrected(file: str | None) -> bytes | None:
+    if file is None:
+        return None
     try:
-        await consumer.start()
-        if name not in await consumer.topics():
-            print(f"there is no topic {name}: nothing was ever parked", file=sys.stderr)
-            return 0
-        partitions = [TopicPartition(name, p) for p in range(settings.partitions)]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        while not await at_end(consumer, partitions):
-            for batch in (await consumer.getmany(timeout_ms=500)).values():
-                for record in batch:
-                    headers = dict(record.headers)
-                    source = headers.get("ebbtide-source", b"?").decode()
-                    reason = headers.get("ebbtide-reason", b"?").decode()
-                    print(f"{source}  {reason}  {(record.value or b'')[:_SHOWN_BYTES]!r}")
-                    count += 1
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise LogUnavailable(f"Kafka, reading {name}: {error!r}") from error
-    finally:
-        await consumer.stop()
-    print(f"{count} dead letters", file=sys.stderr)
-    return 0
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"cannot read {file}: {error.strerror}") from error
+
+
+def _stays(letter: Letter, why: str) -> None:
+    print(f"{letter.id} stays: it {why}", file=sys.stderr)
+
+
+def _told(letter: Letter) -> dict[str, Any]:
+    """All of a letter as JSON values; bytes that are no text as Python writes them."""
+    original = letter.original
+    time = original.timestamp
+    return {
+        "letter": letter.id,
+        "source": f"{letter.topic}:{letter.source}",
+        "reason": letter.reason,
+        "replayed": letter.replayed,
+        "log_time": from_ms(time).isoformat() if EARLIEST_MS <= time < LATEST_MS else time,
+        "key": _text(original.key),
+        "headers": [[name, _text(value)] for name, value in original.headers],
+        "value": _text(original.value),
+    }
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "backslashreplace")

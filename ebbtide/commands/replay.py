@@ -24,7 +24,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "replay",
         help="send recorded events, in order",
-        description="Send recorded events in the order they occurred. Interrupted, it goes on "
+        description="Send recorded events in the order they were received (`received_at`), or else "
+        "occurred. Interrupted, it goes on "
         "where it was when started again with the same files and target.",
     )
     parser.add_argument(
@@ -57,10 +58,11 @@ def run(args: argparse.Namespace) -> int:
 async def _replay(args: argparse.Namespace) -> int:
     report = Report("replay", wall_ms)
     files = identify(args.files)
-    records = recorded(args.files, input_name(files), progress=report.reading)
+    records, order = recorded(args.files, input_name(files), progress=report.reading)
     if not records:
         report.say("nothing to send: the input holds no events")
         return 0
+    report.say(f"in the order of {order}")
     end_ms = records[-1].ms + 1 if args.until is None else args.until
     with stopping_on_signals() as stopping:
         async with open_sink(args, stopping) as sink:

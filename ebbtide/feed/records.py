@@ -10,11 +10,12 @@ from typing import NamedTuple
 from contracts.errors import BadRecord
 from contracts.events import ActivityEvent, encode, instant_ms
 from contracts.record import ID_WINDOW
-from model.event_files import Progress, read_events
+from model.event_files import Progress, Recorded, read_recorded
+from model.event_log import Order
 
 
 class Sendable(NamedTuple):
-    """An event ready to go. `ms` is when it occurred; `value` its JSON."""
+    """An event ready to go. `ms` is its log time; `value` its JSON."""
 
     ms: int
     user_id: str
@@ -22,24 +23,33 @@ class Sendable(NamedTuple):
     value: bytes
 
 
-def sendable(event: ActivityEvent) -> Sendable:
-    """Encode an event that states its id and time; raises BadRecord if it does not."""
+class Recording(NamedTuple):
+    """What to send, in order of log time; `order` is the field that comes from."""
+
+    records: list[Sendable]
+    order: Order
+
+
+def sendable(event: ActivityEvent, received: int | None = None) -> Sendable:
+    """Encode an event that states its id and time; its log time is when it was received (epoch
+    ms), if that is known, or else when it occurred. Raises BadRecord if id or time is missing.
+    """
     if event.occurred_at is None or event.event_id is None:
         name = "occurred_at" if event.occurred_at is None else "event_id"
         raise BadRecord(f"{name}: required to send an event in order", field=name)
-    return Sendable(instant_ms(event.occurred_at), event.user_id, event.event_id, encode(event))
+    ms = instant_ms(event.occurred_at) if received is None else received
+    return Sendable(ms, event.user_id, event.event_id, encode(event))
 
 
-def recorded(
-    paths: Sequence[Path], name: str, *, progress: Progress | None = None
-) -> list[Sendable]:
-    """Read recorded logs whole (some 400 bytes an event) and sort them by time, ties as recorded.
+def recorded(paths: Sequence[Path], name: str, *, progress: Progress | None = None) -> Recording:
+    """Read recorded logs whole (some 400 bytes an event) and sort them by log time, ties as
+    recorded: by `received_at` if every event has one, or else by `occurred_at`.
 
     An event without an id gets `name:n`, n its place in that order: the same input gives the
     same ids, so a repeat is harmless. Reads everything before anything is sent, so that a bad
     line is found first; raises BadRecord naming it.
     """
-    events: list[ActivityEvent] = []
+    events: list[Recorded] = []
     for path in paths:
         before = len(events)
 
@@ -47,17 +57,23 @@ def recorded(
             if progress is not None:
                 progress(before + count)
 
-        events.extend(read_events(path, on_progress=read))
-    events.sort(key=_occurred_ms)
-    for place, event in enumerate(events):
+        events.extend(read_recorded(path, on_progress=read))
+    by_receipt = bool(events) and all(received is not None for _, received in events)
+    if not by_receipt:
+        events = [Recorded(event, None) for event, _ in events]
+    events.sort(key=_log_ms)
+    for place, (event, _) in enumerate(events):
         if event.event_id is None:
             event.event_id = f"{name}:{place}"
-    return [sendable(event) for event in events]
+    records = [sendable(event, received) for event, received in events]
+    return Recording(records, "received_at" if by_receipt else "occurred_at")
 
 
-def _occurred_ms(event: ActivityEvent) -> int:
-    assert event.occurred_at is not None, "read_events refuses such events"
-    return instant_ms(event.occurred_at)
+def _log_ms(recorded: Recorded) -> int:
+    if recorded.received is not None:
+        return recorded.received
+    assert recorded.event.occurred_at is not None, "read_recorded refuses such events"
+    return instant_ms(recorded.event.occurred_at)
 
 
 class Queue:
@@ -68,7 +84,7 @@ class Queue:
         self.next: Sendable | None = next(self._records, None)
 
     def due(self, present_ms: int, most: int) -> list[Sendable]:
-        """Take what occurred by `present_ms`: at most `most` records, and few of one user.
+        """Take what the log had by `present_ms`: at most `most` records, and few of one user.
 
         Few means the duplicate window: should a chunk be sent twice, because its acknowledgement
         was lost, then every repeat in it is still among its user's last ids and is dropped.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,18 +13,19 @@ from typing import Any
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from redis.asyncio import Redis
 
 from contracts.errors import BadRecord
-from contracts.events import EVENT_ROW, LogPlace, decode, row, tombstone_row
+from contracts.events import EVENT_ROW, LogPlace, decode, erased_user, row, tombstone_row
 from contracts.partition import home
 from contracts.record import blank_facts
 from contracts.times import DAY_MS
-from contracts.topics import ACTIVITY, TOPIC_CONFIGS
+from contracts.topics import ACTIVITY, CLOCK_HEADER, TOPIC_CONFIGS
 from ebbtide.ports import free_port
 from model.fold import fold
+from runtime.arrivals import Arrivals
 from runtime.kafka import at_end
 from runtime.records import RecordStore
+from runtime.store import connect
 from scorer.main import score_with
 from scorer.settings import ScorerSettings
 from tests.fading_model import FadingModel
@@ -89,7 +91,12 @@ async def create_topic(
             # The tests' events are weeks old: by default retention would take them at once.
             wanted = NewTopic(topic, partitions, 1, topic_configs=TOPIC_CONFIGS.get(topic, {}))
             answer = await admin.create_topics([wanted])
-            return answer.topic_errors[0][1] in (0, 36)  # 36: it exists
+            if answer.topic_errors[0][1] not in (0, 36):  # 36: it exists
+                return False
+            # Kafka answers before its brokers have heard of it.
+            [told] = await admin.describe_topics([topic])
+            leaders = [partition["leader"] for partition in told["partitions"]]
+            return told["error_code"] == 0 and bool(leaders) and min(leaders) >= 0
 
         await eventually(created)
     finally:
@@ -134,14 +141,16 @@ async def send(
     await asyncio.gather(*pending)
 
 
-async def whole_log(kafka: KafkaServer, topic: str = ACTIVITY) -> list[Any]:
+async def whole_log(
+    kafka: KafkaServer, topic: str = ACTIVITY, count: int = PARTITIONS
+) -> list[Any]:
     """Every record of a topic, by partition and offset."""
     client = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="none")
     await client.start()
     try:
         if topic not in await client.topics():
             return []
-        partitions = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+        partitions = [TopicPartition(topic, partition) for partition in range(count)]
         client.assign(partitions)
         await client.seek_to_beginning(*partitions)
         records: list[Any] = []
@@ -160,15 +169,20 @@ async def whole_log(kafka: KafkaServer, topic: str = ACTIVITY) -> list[Any]:
 def oracle(records: Iterable[Any], settings: ScorerSettings, log: int = 1) -> dict[str, bytes]:
     """Every user's facts by folding the log offline, as bytes: away-from-home records excluded."""
     users: dict[str, list[tuple[int, ...]]] = {}
+    arrivals: defaultdict[int, Arrivals] = defaultdict(Arrivals)
     for record in records:
+        if any(name == CLOCK_HEADER for name, _ in record.headers):
+            continue
         place = LogPlace(log, record.partition, record.offset, record.timestamp)
         try:
             if record.value is None:
-                user_id, values = record.key.decode(), tombstone_row(place)
+                user_id, values = erased_user(record.key), tombstone_row(place)
             else:
                 event = decode(record.value)
                 user_id, values = event.user_id, row(event, place, settings.fold_rules)
         except BadRecord:
+            continue
+        if arrivals[record.partition].is_repeat(user_id, record.headers):
             continue
         if home(user_id, PARTITIONS) == record.partition:
             users.setdefault(user_id, []).append(values)
@@ -186,7 +200,7 @@ def oracle(records: Iterable[Any], settings: ScorerSettings, log: int = 1) -> di
 async def stored(redis: RedisServer, user_ids: Iterable[str]) -> dict[str, bytes]:
     """Every user's facts as Redis holds them, as bytes."""
     wanted = list(user_ids)
-    client = Redis.from_url(redis.url)
+    client = connect(redis.url)
     try:
         facts = (await RecordStore(client).load(wanted))["facts"]
     finally:
@@ -195,7 +209,7 @@ async def stored(redis: RedisServer, user_ids: Iterable[str]) -> dict[str, bytes
 
 
 async def eventually(
-    holds: Callable[[], Awaitable[bool]], within_s: float = 30.0, every_s: float = 0.05
+    holds: Callable[[], Awaitable[bool]], within_s: float = 90.0, every_s: float = 0.05
 ) -> None:
     """Poll until `holds`; fails the test when it does not in time."""
     deadline = time.monotonic() + within_s

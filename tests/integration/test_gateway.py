@@ -83,7 +83,7 @@ async def ready(http: AsyncClient) -> None:
 
 async def answers(http: AsyncClient, path: str, status: int) -> None:
     """Wait until a GET answers with the status."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             if (await http.get(path)).status_code == status:
                 return
@@ -99,7 +99,7 @@ async def read_back(kafka: KafkaServer, count: int) -> list:
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         found = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(found) < count:
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     found += records
@@ -255,7 +255,7 @@ async def test_the_process_serves_and_stops_cleanly(model_dir):
     process = api(model_dir, port=port)
     try:
         async with AsyncClient(base_url=f"http://{LOOPBACK}:{port}") as http:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 while not await alive(http):
                     assert process.poll() is None
                     await asyncio.sleep(0.05)
@@ -312,7 +312,7 @@ async def refuses(http: AsyncClient, event: dict[str, str]) -> None:
 
 async def accepts(http: AsyncClient, event: dict[str, str]) -> None:
     """Before long an event is accepted."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             answer = await http.post("/events", json=event)
             if answer.status_code == 202:

@@ -6,6 +6,7 @@ from random import Random
 from typing import cast
 
 from contracts.errors import Refused
+from contracts.partition import SHARDS
 from runtime import keys
 from runtime.ledger import Effects, Ledger, Mark, Marks, RedisLedger
 from runtime.store import connect, text
@@ -13,6 +14,7 @@ from runtime.testing import FakeLedger, FakeRedis
 from tests.servers import RedisServer
 
 TOPIC = "things"
+TAG = "ebb:{03}:"
 
 Pairs = list[tuple[bytes, float]]
 
@@ -21,7 +23,7 @@ def some_effects(random: Random) -> Effects:
     """Any mix of operations on a few keys of each type."""
     effects = Effects()
     for _ in range(random.randrange(8)):
-        string, ranked = f"s{random.randrange(3)}", f"z{random.randrange(3)}"
+        string, ranked = f"{TAG}s{random.randrange(3)}", f"{TAG}z{random.randrange(3)}"
         match random.randrange(6):
             case 0:
                 effects.put(string, random.randbytes(4))
@@ -34,6 +36,8 @@ def some_effects(random: Random) -> Effects:
                 effects.index(ranked, random.choice("abcdé"), score)
             case 5:
                 effects.keep_highest(ranked, random.randrange(3))
+    if random.random() < 0.5:
+        effects.arrived = {random.randrange(SHARDS): {"topic": {3: random.randrange(99)}}}
     return effects
 
 
@@ -65,11 +69,12 @@ async def test_both_ledgers_do_the_same(clean_redis: RedisServer) -> None:
         refused += outcome == "refused"
 
     assert 20 < refused < 100
-    strings = {k: v for k in ("s0", "s1", "s2") if (v := await redis.get(k)) is not None}
+    names = [f"{TAG}s{number}" for number in range(3)]
+    strings = {name: v for name in names if (v := await redis.get(name)) is not None}
     assert fake_redis.state.strings == strings
     lasting = {k for k in strings if await redis.pttl(k) > 0}
     assert set(fake_redis.state.lifetimes_ms) == lasting
-    for name in ("z0", "z1", "z2"):
+    for name in (f"{TAG}z{n}" for n in range(3)):
         ranked = cast("Pairs", await redis.zrange(name, 0, -1, withscores=True))
         twin = await fake_redis.zrange(name, 0, -1, withscores=True)
         assert [tuple(entry) for entry in twin] == [tuple(entry) for entry in ranked]

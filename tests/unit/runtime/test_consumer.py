@@ -13,15 +13,16 @@ from aiokafka import TopicPartition
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 from prometheus_client import CollectorRegistry
 
-from contracts.errors import LogMismatch, Misconfigured, StoreUnavailable
+from contracts.errors import LogMismatch, LogUnavailable, Misconfigured, StoreUnavailable
 from runtime import consumer, partition_loop
-from runtime.clock import wall_ms
+from runtime.clock import Awake, wall_ms
 from runtime.consumer import Consumer
 from runtime.handler import Opening, Record
 from runtime.health import Health
 from runtime.ledger import Effects, Mark
 from runtime.log_identity import Log, LogIdentity
 from runtime.metrics import WorkerMetrics
+from runtime.progress import Limits, Stalled
 from runtime.testing import FakeLedger, FakeRecord, FakeRedis, record
 
 TOPIC = "things"
@@ -38,6 +39,7 @@ class Kafka:
         self.group_errors: list[Exception] = []
         self.seen_at: Callable[[], int] = wall_ms
         self.end: Callable[[], int] = lambda: len(self.records)
+        self.defect: str | None = None
 
     def subscribe(self, topics: list[str], listener: Consumer) -> None:
         pass
@@ -66,8 +68,17 @@ class Kafka:
     def highwater(self, tp: TopicPartition) -> int:
         return self.end()
 
+    def last_stable_offset(self, tp: TopicPartition) -> int:
+        return self.end()
+
     def last_poll_timestamp(self, tp: TopicPartition) -> int:
         return self.seen_at()
+
+    def broken(self) -> str | None:
+        return self.defect
+
+    def group_state(self) -> dict[str, Any]:
+        return {}
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         pass
@@ -130,12 +141,33 @@ class Stand:
             clock=clock,
             health=self.health,
             metrics=self.metrics,
+            check=self._check,
+            abandon=self._abandon,
+            limits=Limits(stall=5.0, joining=60.0),
         )
         self.stop = asyncio.Event()
+        self.trouble: Exception | None = None
+        self.abandoned = 0
+
+    async def _abandon(self) -> None:
+        self.abandoned += 1
+
+    async def _check(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
 
     async def opened(self, opening: Opening) -> Keeper:
         self.handlers.append(Keeper(opening, self.ledger))
         return self.handlers[-1]
+
+    async def opened_hanging(self, opening: Opening) -> Keeper:
+        keeper = await self.opened(opening)
+
+        async def forever(_: Sequence[Record]) -> None:
+            await asyncio.Event().wait()
+
+        keeper.handle = forever  # type: ignore[method-assign]
+        return keeper
 
     async def _opened(self, opening: Opening) -> Keeper:
         return await self.open_partition(opening)
@@ -166,6 +198,15 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer, "GROUP_CHECK_SECONDS", 0.0)
 
 
+@pytest.fixture
+def impatient_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every turn of the loop counts as a second."""
+    monkeypatch.setattr(consumer, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(consumer, "CHECK_SECONDS", 0.0)
+    turns = iter(range(2**62))
+    monkeypatch.setattr(consumer, "Awake", lambda: Awake(lambda: float(next(turns))))
+
+
 async def test_records_reach_the_handler_and_the_partition_is_ready() -> None:
     """From the watermark on, each record once."""
     stand = Stand(Kafka([record(b"", offset=i, timestamp=i) for i in range(3)]))
@@ -177,7 +218,7 @@ async def test_records_reach_the_handler_and_the_partition_is_ready() -> None:
     assert Mark(1, 3) == stand.handlers[0].marks.stored[0]
 
 
-async def test_a_loop_that_is_cancelled_from_below_ends_the_worker() -> None:
+async def test_a_loop_that_is_cancelled_from_below_has_to_be_started_again() -> None:
     """A future cancelled inside a client must not leave a partition that nobody reads."""
     stand = Stand()
 
@@ -189,7 +230,7 @@ async def test_a_loop_that_is_cancelled_from_below_ends_the_worker() -> None:
         await stand.consumer.on_partitions_assigned([HERE])
         await until(task.done)
 
-    with pytest.raises(RuntimeError, match="cancelled"):
+    with pytest.raises(Stalled, match="cancelled"):
         task.result()
 
 
@@ -248,14 +289,131 @@ async def test_troubles_of_the_group_that_pass_are_forgotten() -> None:
         assert not task.done()
 
 
-async def test_a_dead_group_ends_the_worker() -> None:
+async def test_a_dead_group_has_to_be_started_again() -> None:
     """The very same error again means that aiokafka's own task has ended with it."""
     stand = Stand()
     stand.kafka.group_errors = [KafkaError("Unexpected error during coordination")]
     async with stand.running() as task:
         await until(task.done)
 
-    with pytest.raises(KafkaError, match="Unexpected"):
+    with pytest.raises(Stalled, match="Unexpected"):
+        task.result()
+
+
+async def test_a_dead_fetcher_has_to_be_started_again(impatient_watch: None) -> None:
+    """At once: nothing has to be waited for to know that no record will come."""
+    stand = Stand()
+    async with stand.running() as task:
+        await stand.consumer.on_partitions_assigned([HERE])
+        await until(lambda: not stand.health.reasons)
+        stand.kafka.defect = "the fetcher has ended"
+        await until(task.done)
+
+    with pytest.raises(Stalled, match="fetcher"):
+        task.result()
+
+
+async def test_a_handler_that_never_returns_is_a_stall(impatient_watch: None) -> None:
+    """Kafka and Redis answer, the batch does not end: unready, and up for a new start."""
+    stand = Stand(Kafka([record(b"")]))
+    stand.open_partition = stand.opened_hanging
+    async with stand.running() as task:
+        await stand.consumer.on_partitions_assigned([HERE])
+        await until(task.done)
+
+        assert "partition 0 (handling)" in stand.health.reasons["progress"]
+    with pytest.raises(Stalled, match=r"handling") as stalled:
+        task.result()
+    assert not stalled.value.got_on
+
+
+async def test_a_dependency_that_is_away_is_no_stall(impatient_watch: None) -> None:
+    """However long: starting again would not bring it back, and it is named."""
+    stand = Stand(Kafka([record(b"")]))
+    stand.open_partition = stand.opened_hanging
+    stand.trouble = StoreUnavailable("Redis is away")
+    async with stand.running() as task:
+        await stand.consumer.on_partitions_assigned([HERE])
+        await until(lambda: "Redis is away" in stand.health.reasons.get("progress", ""))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert not task.done()
+
+        stand.trouble = None
+        await until(task.done)
+    with pytest.raises(Stalled):
+        task.result()
+
+
+async def test_what_no_longer_holds_ends_a_worker_without_partitions(
+    impatient_watch: None,
+) -> None:
+    """A partition count that changed, say: whoever waits for partitions is told as well."""
+    stand = Stand()
+    async with stand.running() as task:
+        await stand.consumer.on_partitions_assigned([])
+        stand.trouble = LogMismatch("5 partitions, made with 4")
+        await until(task.done)
+
+    with pytest.raises(LogMismatch):
+        task.result()
+
+
+async def test_a_topic_that_vanished_is_told_and_waited_for(impatient_watch: None) -> None:
+    """Nobody has any partition then; that is no reason to look ready."""
+    stand = Stand()
+    async with stand.running() as task:
+        await stand.consumer.on_partitions_assigned([])
+        await until(lambda: not stand.health.reasons)
+        stand.trouble = LogUnavailable("topic things does not exist")
+        await until(lambda: "does not exist" in stand.health.reasons.get("topic", ""))
+        stand.trouble = None
+        await until(lambda: not stand.health.reasons)
+        assert not task.done()
+
+
+async def test_a_batch_that_is_given_up_is_not_published_later() -> None:
+    """Before the partition goes to another owner; the worker starts again with new clients."""
+    stand = Stand(Kafka([record(b"")]))
+    stand.open_partition = stand.opened_hanging
+    async with stand.running() as task:
+        await stand.consumer.on_partitions_assigned([HERE])
+        await until(lambda: stand.handlers and stand.kafka.at == 1)
+        with pytest.raises(Stalled):
+            await stand.consumer.on_partitions_revoked([HERE])
+        assert 1 == stand.abandoned
+        await until(task.done)
+
+    with pytest.raises(Stalled, match="gave up") as stalled:
+        task.result()
+    assert stalled.value.got_on
+
+
+async def test_a_loop_that_does_not_even_end_when_cancelled_is_a_stall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A rebalance does not wait for it for ever."""
+    monkeypatch.setattr(consumer, "GIVE_UP_SECONDS", 0.01)
+    stand = Stand()
+    released = asyncio.Event()
+
+    async def stubborn(_: Opening) -> Keeper:
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+        raise StoreUnavailable("released")
+
+    stand.open_partition = stubborn
+    async with stand.running() as task:
+        await stand.consumer.on_partitions_assigned([HERE])
+        await asyncio.sleep(0)
+        stand.stop.set()
+        await asyncio.wait({task}, timeout=5)
+        released.set()
+
+    with pytest.raises(Stalled, match="does not end"):
         task.result()
 
 

@@ -1,4 +1,4 @@
-"""Runs of bad records, and letters that can be parked whatever a producer made up."""
+"""Runs of bad records, and partitions that wait for a person."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.errors import StoreUnavailable
 from contracts.topics import dead_letter
 from runtime.dead_letters import (
-    MAX_LETTER_BYTES,
     RUN_KEYS,
     RUN_RECORDS,
-    BadLetter,
     DeadLetters,
     Run,
     accept,
 )
 from runtime.health import Health
-from runtime.kafka import Message
-from runtime.ledger import Mark
-from runtime.testing import FakePublisher, FakeRecord, FakeRedis, record
+from runtime.ledger import Effects, Mark
+from runtime.letters import BadLetter
+from runtime.testing import FakeLedger, FakePublisher, FakeRedis, record
 
 TOPIC = "things"
 
@@ -46,43 +45,32 @@ def test_one_good_record_ends_a_run() -> None:
     assert not run.tripped
 
 
-async def parked(bad: FakeRecord) -> Message:
+async def test_parked_letters_lie_in_the_dead_letter_topic() -> None:
+    """In the partition their records came from, in order."""
     publisher = FakePublisher()
     letters = DeadLetters(publisher, FakeRedis().client, TOPIC, Health())
-    await letters.park(2, 5, [BadLetter(bad, "because")])
-    [message] = publisher.of(dead_letter(TOPIC))
-    return message
+
+    await letters.park(2, 5, [BadLetter(record(b"a"), "x"), BadLetter(record(b"b"), "y")])
+
+    assert [b"a", b"b"] == [message.value for message in publisher.of(dead_letter(TOPIC))]
+    assert {2} == {entry.partition for entry in publisher.published}
 
 
-async def test_a_letter_is_the_record_with_reason_and_place() -> None:
-    """Key, value, time and headers as they came, plus why and from where."""
-    came = record(b"\xff", key=b"\xfe", partition=2, offset=9, timestamp=88, headers=[("h", b"1")])
+async def test_a_worker_that_dies_in_the_save_leaves_hold_and_watermark_or_neither() -> None:
+    """The hold is part of what the save writes."""
+    for dies in ("fails_before", "fails_after"):
+        redis = FakeRedis()
+        ledger = FakeLedger(redis, TOPIC)
+        letters = DeadLetters(FakePublisher(), redis.client, TOPIC, Health())
+        effects = Effects()
+        letters.hold(effects, 3, Mark(1, 100))
+        setattr(ledger, dies, StoreUnavailable("the worker died"))
 
-    letter = await parked(came)
+        with pytest.raises(StoreUnavailable):
+            await ledger.save(await ledger.marks(3), Mark(1, 100), 0, effects)
 
-    assert (b"\xfe", b"\xff", 88) == (letter.key, letter.value, letter.timestamp_ms)
-    headers = dict(letter.headers)
-    assert (b"because", b"things:5:2:9", b"1") == (
-        headers["ebbtide-reason"],
-        headers["ebbtide-source"],
-        headers["original-h"],
-    )
-
-
-@pytest.mark.parametrize("timestamp", [-1, -(2**63), 10**17, 2**63 - 1])
-async def test_a_timestamp_that_is_no_time_stops_no_parking(timestamp: int) -> None:
-    """Nanoseconds, or nothing: the letter gets the nearest time there is."""
-    letter = await parked(record(b"x", timestamp=timestamp))
-
-    assert 0 <= letter.timestamp_ms < 4_102_444_800_000
-
-
-async def test_a_record_too_large_for_its_letter_is_parked_without_its_bytes() -> None:
-    """With the headers we add a broker would refuse it for ever, and the partition would stop."""
-    letter = await parked(record(bytes(MAX_LETTER_BYTES + 1), key=b"k"))
-
-    assert (b"k", None) == (letter.key, letter.value)
-    assert b"read it at its source" in dict(letter.headers)["ebbtide-left-out"]
+        passed = (await ledger.marks(3)).next_offset(0, 1) == 100
+        assert (passed, dies == "fails_after") == (await letters.held(3), passed)
 
 
 async def test_held_until_accepted() -> None:
@@ -92,12 +80,20 @@ async def test_held_until_accepted() -> None:
     letters = DeadLetters(FakePublisher(), redis.client, TOPIC, health)
     assert not await letters.held(3)
 
-    await letters.hold(3, Mark(1, 100))
+    await hold(redis, letters, 3, Mark(1, 100))
+    await hold(redis, letters, 5, Mark(2, 7))
     assert await letters.held(3)
     assert not await letters.held(4)
     assert "ebbtide dead-letters accept" in health.reasons["dead letters of partition 3"]
 
-    assert {3: Mark(1, 100)} == await accept(redis.client, TOPIC)
+    assert {3: Mark(1, 100)} == await accept(redis.client, TOPIC, 3)
+    assert {5: Mark(2, 7)} == await accept(redis.client, TOPIC)
     assert not await letters.held(3)
     assert {} == health.reasons
     assert {} == await accept(redis.client, TOPIC)
+
+
+async def hold(redis: FakeRedis, letters: DeadLetters, partition: int, mark: Mark) -> None:
+    ledger, effects = FakeLedger(redis, TOPIC), Effects()
+    letters.hold(effects, partition, mark)
+    await ledger.save(await ledger.marks(partition), mark, 0, effects)

@@ -54,3 +54,18 @@ async def test_loading_asks_for_each_user() -> None:
     assert [0, 7] == (await store.load(["bob", "ada"]))["facts"]["pages"].tolist()
     nobody = await store.load([])
     assert ((0,), np.dtype(RECORD)) == (nobody.shape, nobody.dtype)
+
+
+def test_a_record_of_an_earlier_release_is_read() -> None:
+    """Through what turns its bytes into a record of this one; others are refused, by name."""
+    current = one(7)
+    older = {0: lambda value: current if value == b"\x00old" else b""}
+
+    records = unpack([b"\x00old", None, current], older)
+
+    assert current == records[0].tobytes() == records[2].tobytes()
+    assert -1 == records["facts"]["offset"][1]
+    with pytest.raises(
+        Misconfigured, match=r"version 9 .*upgrade Ebbtide, or run `ebbtide rebuild`"
+    ):
+        unpack([b"\x09new"], older)

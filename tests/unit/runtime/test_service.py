@@ -6,14 +6,26 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 import structlog
 
 from contracts.errors import Misconfigured, StoreUnavailable
 from runtime.health import Health
-from runtime.service import _Patience, _Stopped, run
+from runtime.progress import Stalled
+from runtime.service import (
+    RESTARTS,
+    START_AGAIN,
+    Prepare,
+    Work,
+    _Patience,
+    _Stopped,
+    run,
+    work,
+)
 from runtime.settings import ServiceSettings
 
 
@@ -72,6 +84,80 @@ def test_a_bug_raises() -> None:
 
     with pytest.raises(KeyError):
         run("test", ServiceSettings, serve)
+
+
+def test_a_stall_that_restarts_do_not_cure_is_75(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever started the process starts it anew; the reason is on stderr."""
+
+    async def serve(settings: ServiceSettings, stop: asyncio.Event) -> None:
+        raise Stalled("no progress for 31 s", got_on=False)
+
+    assert START_AGAIN == run("test", ServiceSettings, serve)
+    assert "no progress for 31 s" in capsys.readouterr().err
+
+
+def test_a_stop_that_takes_too_long_is_given_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Within the time the settings grant, and still with 0: nothing is lost by it."""
+    cancelled = []
+
+    async def serve(_: ServiceSettings, stop: asyncio.Event) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(True)
+
+    def hasty() -> ServiceSettings:
+        return ServiceSettings().model_copy(update={"stop_seconds": 0.01})
+
+    assert 0 == run("test", hasty, serve)
+    assert [True] == cancelled
+    assert "stop_given_up" in capsys.readouterr().err
+
+
+class Attempts:
+    """Stands in for one connected run: ends as told, one time after the other."""
+
+    def __init__(self, *ends: Stalled | None) -> None:
+        self.ends = list(ends)
+        self.count = 0
+
+    async def __call__(self, *_: Any, **__: Any) -> None:
+        self.count += 1
+        end = self.ends.pop(0)
+        if end is not None:
+            raise end
+
+
+async def worked(attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.service._work_once", attempts)
+    job = Work("things", "group", "rules", ("things",), "127.0.0.1", 0)
+
+    @asynccontextmanager
+    async def unserved(*_: object) -> AsyncIterator[None]:
+        yield
+
+    monkeypatch.setattr("runtime.service.served", unserved)
+    await work(ServiceSettings(), asyncio.Event(), job, cast("Prepare", None))
+
+
+async def test_a_stalled_worker_starts_itself_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As often as it takes, as long as it gets on in between."""
+    attempts = Attempts(*[Stalled("again", got_on=True)] * 10, None)
+    await worked(attempts, monkeypatch)
+    assert 11 == attempts.count
+
+
+async def test_a_worker_that_starts_again_in_vain_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The process has to be started anew: what is broken is not in its clients."""
+    attempts = Attempts(Stalled("first", got_on=True), *[Stalled("again", got_on=False)] * 10)
+    with pytest.raises(Stalled):
+        await worked(attempts, monkeypatch)
+    assert 1 + RESTARTS == attempts.count
 
 
 async def test_patience_tries_until_it_works(monkeypatch: pytest.MonkeyPatch) -> None:

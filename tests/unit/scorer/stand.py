@@ -67,7 +67,6 @@ class Stand:
         tools = Tools(
             model=self.model,
             rules=RULES,
-            records=self.records,
             ledger=self.ledger,
             publisher=self.publisher,
             dead_letters=DeadLetters(self.publisher, client, ACTIVITY, self.health),
@@ -82,7 +81,7 @@ class Stand:
             beginning=0,
         )
         activation = Activation(client, self.partition, timers, self.model.version, self.spread_ms)
-        return PartitionScorer(opening, tools, timers, activation)
+        return PartitionScorer(opening, tools, self.records, timers, activation)
 
     def event(self, at: int, *, log_time: int | None = None, **fields: Any) -> FakeRecord:
         """The next record of the log: an event that occurred at `at`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ BOB = next(
     user for user in (user_at(0, i) for i in range(1, 50)) if shard(user) != shard(user_at(0))
 )
 STRANGER = user_at(2)
-HERE = Here(log=1, partition=0, partitions=PARTITIONS, beginning=0)
+HERE = Here(log=1, partition=0, partitions=PARTITIONS, beginning=0, topic_id=UUID(int=1))
 
 
 class TiringModel(FadingModel):
@@ -110,14 +111,15 @@ def test_a_repeat_is_no_verdict() -> None:
 
 
 def test_a_record_sent_home_keeps_its_id_headers_and_time() -> None:
-    """Nothing but a missing id is added on the way."""
+    """Nothing but a missing id and its source is added on the way."""
     stranger = of(STRANGER, 3, event_id="their-own")
     stranger.headers = [("ce_source", b"shop")]
 
     [sent] = reading_of([stranger], marked(0)).away
 
     assert "their-own" == json.loads(sent.value or b"")["event_id"]
-    assert (STRANGER.encode(), NOON + 3, [("ce_source", b"shop")]) == (
+    source = ("ebbtide-sent-home", b"00000000-0000-0000-0000-000000000001:0:3")
+    assert (STRANGER.encode(), NOON + 3, [("ce_source", b"shop"), source]) == (
         sent.key, sent.timestamp_ms, sent.headers,
     )  # fmt: skip
 
@@ -308,11 +310,37 @@ async def test_a_level_at_the_last_hour_of_the_grid_is_told() -> None:
 
     assert 0.7 == stand.scores()[-1].churn_probability
     assert from_ms(NOON + 7 * DAY_MS) == stand.scores()[-1].scored_at
+    await _waits_for_expiry(stand)
+
+
+async def _waits_for_expiry(stand: Stand) -> None:
+    last_seen = (await stand.facts(ADA))["last_seen"][0]
+    assert RULES.expiry(last_seen) == (await outlook_of(stand))["due"]
+
+
+async def test_who_is_gone_for_longer_than_the_retention_is_in_no_list() -> None:
+    """No score, no timer, no rank; the record stays, and one visit starts anew."""
+    stand = Stand()
+    scorer = await stand.opened()
+    await scorer.handle([stand.event(NOON)])
+    rank = keys.rank(shard(ADA))
+    await settle(scorer, NOON + RULES.retention_ms)
+    told = len(stand.scores())
+    assert [ADA.encode()] == await stand.redis.zrange(rank, 0, -1)
+
+    await settle(scorer, NOON + RULES.retention_ms + 1)
+
+    assert [] == await stand.redis.zrange(rank, 0, -1)
     assert NEVER == (await outlook_of(stand))["due"]
+    assert told == len(stand.scores())
+    assert 1 == (await stand.facts(ADA))["events"][0]
+    await scorer.handle([stand.event(NOON + RULES.retention_ms + DAY_MS)])
+    assert [ADA.encode()] == await stand.redis.zrange(rank, 0, -1)
+    assert 1 == (await stand.facts(ADA))["events"][0]
 
 
 async def test_no_score_beyond_the_end_of_the_grid() -> None:
-    """Who was last seen before the grid began has no score, and no timer any more."""
+    """Who was last seen before the grid began has no score; only the retention ends later."""
     stand = Stand()
     scorer = await stand.opened()
     await scorer.handle([stand.event(NOON - 20 * DAY_MS, log_time=NOON)])
@@ -320,7 +348,7 @@ async def test_no_score_beyond_the_end_of_the_grid() -> None:
     await settle(scorer, NOON + DAY_MS)
 
     assert [] == stand.scores()
-    assert NEVER == (await outlook_of(stand))["due"]
+    await _waits_for_expiry(stand)
 
 
 @pytest.mark.parametrize("micro", [57, 290_000, 569_999, 1_000_000])
@@ -568,7 +596,7 @@ async def test_where_an_erasure_is_cut_makes_no_difference(cut: int) -> None:
         stand.event(NOON + 3 * DAY_MS + 1),
     ]
 
-    for batch in (log[:cut], log[cut:]):
+    for batch in filter(None, (log[:cut], log[cut:])):
         await scorer.handle(batch)
 
     assert None is stand.publisher.of(SCORES)[-2].value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -12,16 +13,17 @@ from hypothesis import strategies as st
 from contracts.activity import FoldRules
 from contracts.events import MAX_EVENT_BYTES, decode
 from contracts.partition import SHARDS, home, shard
-from contracts.record import ID_WINDOW
 from contracts.times import NEVER
 from contracts.topics import CLOCK_HEADER
+from runtime.arrivals import source_header
+from runtime.keys import HELD_SHARD
 from runtime.ledger import Mark, Marks
 from runtime.testing import FakeRecord, record
-from scorer.reading import MAX_AWAY, Here, Reading, read
+from scorer.reading import Here, Reading, read
 from tests.unit.scorer.stand import NOON, PARTITIONS, user_at
 
 RULES = FoldRules()
-HERE = Here(log=1, partition=0, partitions=PARTITIONS, beginning=0)
+HERE = Here(log=1, partition=0, partitions=PARTITIONS, beginning=0, topic_id=UUID(int=1))
 NOTHING = Marks(0, (None,) * SHARDS)
 ADA, BOB, STRANGER = user_at(0), user_at(0, 1), user_at(2)
 
@@ -29,6 +31,11 @@ ADA, BOB, STRANGER = user_at(0), user_at(0, 1), user_at(2)
 def event(user_id: str = ADA, offset: int = 0, at: int = NOON, **fields: Any) -> FakeRecord:
     value = json.dumps({"user_id": user_id, "type": "page_view"} | fields).encode()
     return record(value, key=user_id, offset=offset, timestamp=at)
+
+
+def with_headers(one: FakeRecord, *headers: tuple[str, bytes]) -> FakeRecord:
+    one.headers = headers
+    return one
 
 
 def read_all(*records: FakeRecord, marks: Marks = NOTHING) -> Reading:
@@ -42,7 +49,6 @@ def test_rows_keep_the_order_of_the_log() -> None:
     rows, user = reading.events()
     assert ([ADA, BOB], [0, 1, 0, 1, 0]) == (reading.user_ids, user.tolist())
     assert [0, 1, 2, 3, 4] == rows["offset"].tolist()
-    assert 5 == reading.taken
 
 
 def test_nothing_but_time_gives_no_rows() -> None:
@@ -70,7 +76,7 @@ def test_a_record_below_its_users_watermark_is_a_repeat(offsets: list[int]) -> N
     assert [i for i in range(2, 15, 3) if i >= max(offsets)] == [
         letter.record.offset for letter in reading.bad
     ]
-    assert len([i for i in range(15) if i >= max(offsets)]) == len(reading.verdicts)
+    assert len([i for i in range(15) if i >= offsets[HELD_SHARD]]) == len(reading.verdicts)
 
 
 def test_marks_of_another_log_repeat_nothing() -> None:
@@ -154,17 +160,25 @@ def test_going_home_does_not_blow_an_event_up() -> None:
     assert "1:0:0" == decode(message.value or b"").event_id
 
 
-def test_a_reading_stops_before_too_many_of_one_user_go_home() -> None:
-    """A crash sends them again: the duplicate window at home has to reach back over all."""
-    records = [event(STRANGER, i, at=NOON + i) for i in range(3 * MAX_AWAY)]
+def test_a_copy_that_lies_away_goes_on_under_its_own_place() -> None:
+    """Where it came from before is passed by others by now; where it lies is read in order."""
+    headers = [source_header(UUID(int=1), 1, 900), ("ce_source", b"shop")]
+    copies = [with_headers(event(STRANGER, offset), *headers) for offset in (5, 6)]
 
-    reading = read_all(*records, event(ADA, 3 * MAX_AWAY))
+    reading = read_all(*copies)
 
-    assert MAX_AWAY < ID_WINDOW
-    assert (MAX_AWAY, MAX_AWAY, []) == (reading.taken, len(reading.away), reading.rows)
-    assert (NOON + MAX_AWAY - 1, MAX_AWAY) == (reading.log_time, len(reading.verdicts))
-    rest = read_all(*records[reading.taken :])
-    assert MAX_AWAY == rest.taken
+    [message] = reading.away
+    assert [("ce_source", b"shop"), source_header(UUID(int=1), 0, 5)] == message.headers
+
+
+def test_a_bad_copy_does_not_count_as_arrived() -> None:
+    """What could not be read may come again, corrected."""
+    header = source_header(UUID(int=1), 1, 9)
+    reading = read_all(
+        record(b"{", key=ADA, offset=0, headers=[header]), with_headers(event(ADA, 1), header)
+    )
+
+    assert (1, 1) == (len(reading.bad), len(reading.rows))
 
 
 def test_nobody_is_sent_home_twice_over() -> None:
@@ -172,7 +186,7 @@ def test_nobody_is_sent_home_twice_over() -> None:
     for number in range(200):
         user_id = f"user-{number}"
         there = [
-            len(read([event(user_id)], Here(1, p, PARTITIONS, 0), NOTHING, RULES).away)
+            len(read([event(user_id)], Here(1, p, PARTITIONS, 0, UUID(int=1)), NOTHING, RULES).away)
             for p in range(PARTITIONS)
         ]
         assert PARTITIONS - 1 == sum(there)

@@ -1,16 +1,12 @@
-"""What a partition's next owner takes over, and batches taken in parts."""
+"""What a partition's next owner takes over, and what comes again after a rollback."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from contracts.errors import StoreUnavailable
 from contracts.times import DAY_MS, HOUR_MS, NEVER
 from contracts.topics import ACTIVITY
-from runtime.ledger import Mark
-from scorer.reading import MAX_AWAY
+from runtime.testing import FakeRecord
 from tests.unit.scorer.stand import NOON, Stand, settle, user_at
 
 
@@ -35,35 +31,50 @@ async def test_a_new_log_begins_with_its_own_time() -> None:
     assert NEVER == (await stand.opened()).log_time
 
 
-async def test_a_crash_between_sending_home_and_saving_repeats_few() -> None:
-    """However long the run of one user's records: what is sent twice fits the window at home."""
-    stand = Stand()
-    scorer = await stand.opened()
-    log = [stand.event(NOON + i, user_id=user_at(2)) for i in range(5 * MAX_AWAY + 1)]
-    await scorer.handle(log[:-1])
-    stand.ledger.fails_before = StoreUnavailable("gone")
-    with pytest.raises(StoreUnavailable):
-        await scorer.handle(log[-1:])
-    again = await stand.opened()
-    assert Mark(1, len(log) - 1) == again.marks.stored[0]
-    await again.handle(log)
+@pytest.mark.parametrize("saves_forgotten", [1, 3])
+async def test_a_rollback_of_many_saves_counts_what_was_sent_home_once(
+    saves_forgotten: int,
+) -> None:
+    """However many of one user's records go home again, the facts are those of the first time."""
+    source, home_stand = Stand(partition=0), Stand(partition=2)
+    user_id = user_at(2)
+    log = [source.event(NOON + i, user_id=user_id, pages_visited=1) for i in range(120)]
+    batches = [log[i : i + 30] for i in range(0, 120, 30)]
+    backups = []
+    scorer = await source.opened()
+    for batch in batches:
+        backups.append(source.redis.backup())
+        await scorer.handle(batch)
+    at_home = arriving(source, home_stand)
+    scorer_at_home = await home_stand.opened()
+    await scorer_at_home.handle(at_home[:50])
+    before_rest = home_stand.redis.backup()
+    await scorer_at_home.handle(at_home[50:])
+    once = await home_stand.facts(user_id)
 
-    ids = [json.loads(message.value or b"")["event_id"] for message in stand.publisher.of(ACTIVITY)]
-    sent = [int(one.rpartition(":")[2]) for one in ids]
-    assert [*range(len(log)), len(log) - 1] == sent
+    source.redis.restore(backups[-saves_forgotten])
+    await (await source.opened()).handle(log)
+    again = arriving(source, home_stand, since=len(at_home))
+    await scorer_at_home.handle(again)
+
+    assert 30 * saves_forgotten == len(again)
+    assert once.tobytes() == (await home_stand.facts(user_id)).tobytes()
+    assert 120 == once["events"][0]
+    # And should home have forgotten, too, it comes to the same from what lies in its log.
+    home_stand.redis.restore(before_rest)
+    for part in (at_home[50:], again):
+        await (await home_stand.opened()).handle(part)
+    assert once.tobytes() == (await home_stand.facts(user_id)).tobytes()
 
 
-async def test_a_failure_half_way_keeps_what_was_saved() -> None:
-    """Parts of a batch are saved one by one; the next owner goes on behind the last."""
-    stand = Stand()
-    scorer = await stand.opened()
-    log = [stand.event(NOON + i, user_id=user_at(2)) for i in range(3 * MAX_AWAY)]
-    stand.ledger.fails_after = StoreUnavailable("answer lost")
-
-    with pytest.raises(StoreUnavailable):
-        await scorer.handle(log)
-
-    assert Mark(1, MAX_AWAY) == (await stand.opened()).marks.stored[0]
+def arriving(source: Stand, at_home: Stand, since: int = 0) -> list[FakeRecord]:
+    """What the source's scorer has sent home, as records of the log there."""
+    return [
+        at_home.raw(
+            message.value, message.timestamp_ms, key=message.key, headers=list(message.headers)
+        )
+        for message in source.publisher.of(ACTIVITY)[since:]
+    ]
 
 
 async def test_time_of_unusable_records_fires_no_timer() -> None:

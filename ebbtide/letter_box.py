@@ -1,0 +1,198 @@
+"""Dead letters, looked through and sent back: what `ebbtide dead-letters` does with Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from alerts.handler import item_of
+from contracts.activity import FoldRules
+from contracts.errors import BadRecord, LogUnavailable
+from contracts.events import LogPlace, Text, decode, erased_user, row, with_event_id
+from contracts.times import LATEST_MS
+from contracts.topics import ACTIVITY, SENT_HOME_HEADER, dead_letter
+from runtime.handler import Record
+from runtime.kafka import Message, Publisher, at_end, producer
+from runtime.letters import BadLetter, Letter, Original, note_of_replay, unpack
+from runtime.settings import ServiceSettings
+from runtime.topic_id import TopicIds
+
+FROM_HEADER: Final = "ebbtide-replayed-from"
+"""On a record that went back: the source of the one it stands for."""
+
+
+class AlreadyReplayed(BadRecord):
+    """The letter went back before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters are meant; what is not stated excludes none."""
+
+    reason: str = ""
+    """Part of the reason, in any case."""
+    partition: int | None = None
+    """Of the source topic."""
+    since_ms: int = -(2**63)
+    until_ms: int = LATEST_MS
+    """Bounds of the record's log time."""
+    replayed: bool | None = None
+
+    def __contains__(self, letter: Letter) -> bool:
+        return (
+            self.reason.casefold() in letter.reason.casefold()
+            and self.partition in {None, letter.source_partition}
+            and self.since_ms <= letter.original.timestamp
+            and (letter.original.timestamp < self.until_ms or self.until_ms == LATEST_MS)
+            and self.replayed in {None, letter.replayed}
+        )
+
+
+def message_of(
+    letter: Letter, rules: FoldRules, *, value: bytes | None = None, log_time: int | None = None
+) -> Message:
+    """The record that goes back: as it came, or with another value or log time.
+
+    Its event has the id it had, or the one its place gave it, so that going back twice counts once
+    (within the duplicate window). Raises BadRecord when the record would be parked again.
+    """
+    original = letter.original
+    if value is not None or log_time is not None:
+        original = Original(
+            original.key,
+            original.value if value is None else value,
+            original.headers,
+            original.timestamp if log_time is None else log_time,
+        )
+    make = _activity if letter.topic == ACTIVITY else _score
+    key, sent = make(letter, original, rules)
+    # A copy that was sent home and parked there: its source may have been passed since.
+    own = [header for header in original.headers if header[0] != SENT_HOME_HEADER]
+    headers: list[Any] = [*own, (FROM_HEADER, letter.source.encode())]
+    return Message(key, sent, original.timestamp, headers)
+
+
+def _activity(letter: Letter, original: Original, rules: FoldRules) -> tuple[bytes, bytes | None]:
+    if original.value is None:
+        return erased_user(original.key).encode(), None
+    event = decode(original.value)
+    log, partition, offset = map(int, letter.source.split(":"))
+    row(event, LogPlace(log, partition, offset, original.timestamp), rules)
+    sent = original.value
+    if event.event_id is None:
+        sent = with_event_id(sent, _event_id(letter))
+    return event.user_id.encode(), sent
+
+
+def _score(letter: Letter, original: Original, _: FoldRules) -> tuple[bytes, bytes | None]:
+    item = item_of(_Came(original))
+    if isinstance(item, BadLetter):
+        raise BadRecord(item.reason)
+    return item.user_id.encode(), original.value
+
+
+class _HasId(msgspec.Struct):
+    event_id: Text | None = None
+
+
+def _event_id(letter: Letter) -> str:
+    """What the parked event called itself, if that much can be read of it, else its place."""
+    try:
+        stated = msgspec.json.decode(letter.original.value or b"", type=_HasId).event_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        stated = None
+    return stated or letter.source
+
+
+class _Came:
+    """An original as the handlers' Record."""
+
+    def __init__(self, original: Original) -> None:
+        self.partition = self.offset = 0
+        self.timestamp = original.timestamp
+        self.key = original.key
+        self.value = original.value
+        self.headers: Sequence[tuple[str, bytes]] = ()
+
+
+class LetterBox:
+    """The dead letters of one topic."""
+
+    def __init__(self, settings: ServiceSettings, topic: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._name = dead_letter(topic)
+
+    async def letters(self, wanted: Wanted) -> list[Letter]:
+        """The letters that are meant, by the place they lie in; raises LogUnavailable."""
+        partitions = await self._partitions()
+        if not partitions:
+            return []
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+        )
+        records: dict[int, list[Record]] = {}
+        try:
+            await consumer.start()
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            while not await at_end(consumer, partitions):
+                for tp, batch in (await consumer.getmany(timeout_ms=500)).items():
+                    records.setdefault(tp.partition, []).extend(batch)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise LogUnavailable(f"Kafka, reading {self._name}: {error!r}") from error
+        finally:
+            await consumer.stop()
+        found = [letter for number in sorted(records) for letter in unpack(records[number])]
+        return [letter for letter in found if letter in wanted]
+
+    async def _partitions(self) -> list[TopicPartition]:
+        """Those of the dead-letter topic, none when it does not exist; raises LogUnavailable."""
+        # Not the consumer's `partitions_for_topic`: it may not have heard of the topic yet.
+        ids = TopicIds(self._settings.kafka_bootstrap_servers)
+        try:
+            topic = await ids.incarnation(self._name)
+        finally:
+            await ids.close()
+        return [TopicPartition(self._name, n) for n in range(topic.partitions if topic else 0)]
+
+    @asynccontextmanager
+    async def returning(self) -> AsyncIterator[Returns]:
+        """A way back to the topic; raises LogUnavailable."""
+        # What goes back has an id, so a repeat is harmless, and any broker will do: the embedded
+        # one cannot do idempotence.
+        client: AIOKafkaProducer = producer(
+            self._settings.model_copy(update={"kafka_idempotence": False})
+        )
+        try:
+            await client.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            await client.stop()
+            servers = self._settings.kafka_bootstrap_servers
+            raise LogUnavailable(f"cannot produce to Kafka at {servers}: {error!r}") from error
+        try:
+            yield Returns(Publisher(client), self._topic)
+        finally:
+            await client.stop()
+
+
+class Returns:
+    """Sends records back."""
+
+    def __init__(self, publisher: Publisher, topic: str) -> None:
+        self._publisher = publisher
+        self._topic = topic
+
+    async def send(self, letter: Letter, message: Message, now_ms: int) -> None:
+        """Publish the record at its user's home, then note that its letter went back."""
+        await self._publisher.publish_home(self._topic, [message])
+        note = note_of_replay(letter, now_ms)
+        await self._publisher.publish(dead_letter(self._topic), letter.partition, [note])

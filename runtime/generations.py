@@ -1,0 +1,112 @@
+"""Which generation of the records serves, for those who write it and for those who read it.
+
+A rebuild makes the next generation beside the one that serves and then changes one key per shard
+(`keys.serving`). A worker's save is refused from then on (`save.lua`); readers look at that key
+together with what they read, so that nobody takes the emptied old generation for the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+
+from contracts.errors import Refused, StoreUnavailable
+from contracts.partition import SHARDS
+from contracts.partition import shard as shard_of
+from runtime import keys
+from runtime.redis_errors import redis_errors
+from runtime.store import mget
+
+ServingKey = Callable[[int, str], str]
+"""(shard, topic) to the key that names its generation."""
+
+
+def number(stored: bytes | None) -> int:
+    """The generation a stored value names."""
+    return keys.FIRST if stored is None else int(stored)
+
+
+async def each_serving(redis: Redis, topic: str) -> list[int]:
+    """The generation each shard serves; raises StoreUnavailable."""
+    with redis_errors("reading the generation"):
+        values = await mget(redis, [keys.serving(shard, topic) for shard in range(SHARDS)])
+    return [number(value) for value in values]
+
+
+async def current(redis: Redis, topic: str, serving: ServingKey = keys.serving) -> int:
+    """The generation to work on; raises StoreUnavailable while shards are switched to another."""
+    names = [serving(shard, topic) for shard in range(SHARDS)]
+    holds = [keys.hold(shard, topic) for shard in range(SHARDS)]
+    with redis_errors("reading the generation"):
+        values = await mget(redis, names + holds)
+    generations = {number(value) for value in values[:SHARDS]}
+    takes_over = {number(value) for value in values[SHARDS:] if value is not None}
+    if len(generations) > 1:
+        raise StoreUnavailable(
+            f"the shards of {topic} serve different generations {sorted(generations)}: a rebuild "
+            "is about to end, or was killed just then; if this stays, run `ebbtide rebuild` again"
+        )
+    if takes_over - generations:
+        taking = max(takes_over)
+        raise StoreUnavailable(f"a rebuild is about to end: generation {taking} takes over")
+    return generations.pop()
+
+
+class Reader:
+    """Asks for what the generations that serve hold, and follows them when they change.
+
+    `only`: the one generation to read; Refused is raised when another serves.
+    """
+
+    def __init__(self, redis: Redis, topic: str, only: int | None = None) -> None:
+        self._redis = redis
+        self._topic = topic
+        self._only = only
+        self._known = [only or keys.FIRST] * SHARDS
+
+    async def strings(
+        self, name: Callable[[str, int], str], user_ids: Sequence[str]
+    ) -> list[bytes | None]:
+        """The string each user has: `name` makes its key from the user_id and the generation."""
+        shards = [shard_of(user_id) for user_id in user_ids]
+        involved = sorted(set(shards))
+        serving = [keys.serving(shard, self._topic) for shard in involved]
+        while True:
+            known = self._known
+            wanted = [
+                name(user_id, known[at]) for user_id, at in zip(user_ids, shards, strict=True)
+            ]
+            values = await mget(self._redis, wanted + serving)
+            if self._still(involved, values[len(wanted) :]):
+                return values[: len(wanted)]
+
+    async def answers(
+        self, ask: Callable[[Any, int, int], object], shards: Sequence[int] = range(SHARDS)
+    ) -> list[Any]:
+        """The answers of some shards to one command each.
+
+        `ask` puts the command into a pipeline, given the shard and its generation.
+        """
+        while True:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for shard in shards:
+                    ask(pipe, shard, self._known[shard])
+                # Behind what is read: a generation that serves now has served until now.
+                for shard in shards:
+                    pipe.get(keys.serving(shard, self._topic))
+                answers = await pipe.execute()
+            if self._still(shards, answers[len(shards) :]):
+                return answers[: len(shards)]
+
+    def _still(self, shards: Sequence[int], stored: Sequence[bytes | None]) -> bool:
+        """Whether what was asked is what serves; raises Refused where it has to be."""
+        serving = [number(value) for value in stored]
+        if serving == [self._known[shard] for shard in shards]:
+            return True
+        if self._only is not None:
+            raise Refused(f"generation {max(serving)} serves, not {self._only}")
+        for shard, generation in zip(shards, serving, strict=True):
+            self._known[shard] = generation
+        return False
