@@ -40,6 +40,9 @@ from tests.integration.test_rebuild import generation_of
 from tests.integration.test_scorer import history
 from tests.servers import KafkaServer, RedisCluster, new_redis_cluster
 
+# redis-py leaves the connections of a node that died to the collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory, guard: Guard) -> Iterator[RedisCluster]:
