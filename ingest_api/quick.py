@@ -7,6 +7,7 @@ Whatever else it is, also an error, goes to the routes unchanged, so what they s
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from typing import Final
@@ -22,7 +23,10 @@ from ingest_api.snapshots import Snapshots
 PATH: Final = "/predict"
 _CONTENT_TYPE: Final = b"content-type"
 _JSON: Final = b"application/json"
-_UNUSUAL: Final = frozenset({b"content-encoding"})
+_LENGTH: Final = b"content-length"
+_UNUSUAL: Final = frozenset({b"content-encoding", b"transfer-encoding", b"expect"})
+WAIT_SECONDS: Final = 1.0
+"""For the body to come; the routes wait longer, and say so when it does not."""
 
 _decode = msgspec.json.Decoder(inputs.PredictRequest).decode
 _encode = msgspec.json.Encoder().encode
@@ -52,7 +56,12 @@ class QuickPredict:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        first = await receive()
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                first = await receive()
+        except TimeoutError:
+            await self._app(scope, receive, send)
+            return
         totals = _totals(first)
         if totals is None:
             await self._app(scope, _again(first, receive), send)
@@ -72,29 +81,29 @@ def _is_plain(scope: Scope) -> bool:
         and scope["path"] == PATH
         and scope["method"] == "POST"
         and not scope["query_string"]
-        and _says_json(scope["headers"])
+        and _says_short_json(scope["headers"])
     )
 
 
-def _says_json(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    stated = False
+def _says_short_json(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """What announces more than is taken must be refused unread, and by the routes."""
+    json = short = False
     for name, value in headers:
         if name == _CONTENT_TYPE:
-            stated = value == _JSON
+            json = value == _JSON
+        elif name == _LENGTH:
+            short = value.isdigit() and int(value) <= inputs.MAX_BYTES
         elif name in _UNUSUAL:
             return False
-    return stated
+    return json and short
 
 
 def _totals(message: Message) -> inputs.PredictRequest | None:
     """What the request states, if all of it is here and fits."""
     if message["type"] != "http.request" or message.get("more_body"):
         return None
-    body = message["body"]
-    if len(body) > inputs.MAX_BYTES:
-        return None
     try:
-        return _decode(body)
+        return _decode(message["body"])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -8,12 +8,33 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.types import Message, Scope
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest_api.quick import PATH
-from tests.unit.ingest_api.stand import TOTALS, standing
+from ingest_api.inputs import PredictRequest
+from ingest_api.metrics import GatewayMetrics
+from ingest_api.predictions import Predictor
+from ingest_api.quick import PATH, QuickPredict
+from model.reasons import Explainer
+from tests.unit.ingest_api.stand import TOTALS, a_model, standing
+
+
+class NoSnapshots:
+    """Nobody in these tests has an id."""
+
+    def offer(self, request: PredictRequest) -> None:
+        assert request.user_id is None
+
+
+def in_front_of(app: ASGIApp) -> QuickPredict:
+    """The middleware alone."""
+    predictor = Predictor(a_model(), Explainer(a_model()))
+    metrics = GatewayMetrics(CollectorRegistry())
+    return QuickPredict(app, predictor, NoSnapshots(), metrics)  # type: ignore[arg-type]
+
 
 JSON = {"content-type": "application/json"}
+BARE = {"type": "http", "method": "POST", "path": PATH, "query_string": b""}
 LONG_WAY = {"content-type": "application/json; charset=utf-8"}
 """Anything but the exact media type goes through the routes."""
 
@@ -99,7 +120,8 @@ async def test_a_body_in_two_pieces_is_put_together(gateway):
 
     scope: Scope = {
         "type": "http", "method": "POST", "path": PATH, "raw_path": PATH.encode(),
-        "query_string": b"", "headers": [(b"content-type", b"application/json")],
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
         "http_version": "1.1", "scheme": "http", "server": ("localhost", 80),
         "client": ("localhost", 1), "root_path": "",
     }  # fmt: skip
@@ -119,3 +141,61 @@ async def test_both_ways_are_counted_and_timed_under_the_same_route(gateway):
 
     assert 'requests_total{route="/predict",status="200"} 3.0' in told
     assert 'seconds_count{route="/predict"} 3.0' in told
+
+
+@pytest.mark.parametrize("length", [b"99999999", b"ten", None])
+async def test_a_body_that_is_not_announced_as_short_is_left_to_the_routes(length):
+    """
+    They refuse what is too much before any of it has come.
+    """
+
+    async def receive() -> Message:
+        raise AssertionError("read before it was refused")
+
+    handed_on = []
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        handed_on.append(scope)
+
+    quick = in_front_of(app)
+    headers = [(b"content-type", b"application/json")]
+    if length is not None:
+        headers.append((b"content-length", length))
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": PATH,
+        "query_string": b"",
+        "headers": headers,
+    }
+    await quick(scope, receive, receive)
+
+    assert [scope] == handed_on
+
+
+async def test_a_body_that_does_not_come_is_left_to_the_routes(monkeypatch):
+    """
+    They wait as long as they promise, and then say what was missing.
+    """
+    monkeypatch.setattr("ingest_api.quick.WAIT_SECONDS", 0.0)
+    handed_on = []
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        handed_on.append(scope)
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    quick = in_front_of(app)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"10")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": PATH,
+        "query_string": b"",
+        "headers": headers,
+    }
+    await quick(scope, receive, receive)
+
+    assert [scope] == handed_on
