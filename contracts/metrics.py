@@ -25,5 +25,5 @@ class Metric(StrEnum):
     ALERTS = "ebbtide_alerts_total"  # counter by kind
     CONSUMER_LAG = "ebbtide_consumer_lag_records"  # gauge by topic, partition
     CONSUMER_LAG_SECONDS = "ebbtide_consumer_lag_seconds"  # gauge by topic, partition
-    SCORE_LAG_SECONDS = "ebbtide_score_lag_seconds"  # histogram: log time to published score
+    SCORE_LAG_SECONDS = "ebbtide_score_lag_seconds"  # histogram: oldest of a batch, to now
     OLDEST_TIMER_SECONDS = "ebbtide_oldest_overdue_timer_seconds"  # gauge by partition

@@ -45,7 +45,7 @@ class WorkerMetrics:
             registry=registry, buckets=_FAST_BUCKETS,
         )  # fmt: skip
         self.score_lag = Histogram(
-            Metric.SCORE_LAG_SECONDS, "Log time of an event to its published score.",
+            Metric.SCORE_LAG_SECONDS, "Oldest log time of a batch to its published scores.",
             registry=registry, buckets=_SLOW_BUCKETS,
         )  # fmt: skip
         self.lag_records = Gauge(

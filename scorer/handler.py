@@ -7,6 +7,7 @@ last save effects and watermark together. Whatever fails in between, the records
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from runtime.timers import TimerIndex, index_score
 from scorer.activation import Activation
 from scorer.decisions import Decisions, decide
 from scorer.keeping import keep
-from scorer.messages import MICRO, ScoreWriter, ScoringModel, message, previous_probability
+from scorer.messages import MICRO, ScoreWriter, ScoringModel, previous_probability
 from scorer.names import Names
 from scorer.reading import Here, Reading, read
 
@@ -337,15 +338,17 @@ class PartitionScorer:
         if not user_ids:
             return
         triggers: list[Trigger] = [TRIGGERS[t] for t in records["outlook"]["trigger"]]
-        scores = self._tools.writer.scores(
-            user_ids, records, previous_probability(before), triggers
+        published_at = wall_ms()
+        messages = self._tools.writer.messages(
+            user_ids, records, previous_probability(before), triggers, published_at
         )
-        now = wall_ms()
-        await self._tools.publisher.publish_home(SCORES, [message(s, now) for s in scores])
-        for trigger in triggers:
-            self._tools.metrics.scores.labels(trigger).inc()
-        for log_time in records["facts"]["log_time"][records["outlook"]["trigger"] == _ACTIVITY]:
-            self._tools.metrics.score_lag.observe(max(wall_ms() - int(log_time), 0) / 1000)
+        await self._tools.publisher.publish_home(SCORES, messages)
+        metrics = self._tools.metrics
+        for trigger, count in Counter(triggers).items():
+            metrics.scores.labels(trigger).inc(count)
+        arrived = records["facts"]["log_time"][records["outlook"]["trigger"] == _ACTIVITY]
+        if len(arrived):
+            metrics.score_lag.observe(max(wall_ms() - int(arrived.min()), 0) / 1000)
 
     def _keep(
         self, effects: Effects, user_ids: list[str], records: np.ndarray, gone: np.ndarray

@@ -10,23 +10,13 @@ import numpy as np
 
 from contracts.partition import home
 from contracts.record import CANCELLED, HAS_CURVE, HAS_SCORE
-from contracts.scores import (
-    DECIMALS,
-    Attributes,
-    ChurnScore,
-    Crossing,
-    Evidence,
-    Position,
-    Reason,
-    Trigger,
-    encode_score,
-    score_id,
-)
-from contracts.times import DAY_MS, HOUR_MS, NEVER, from_ms, from_ms_or_none, to_ms
-from contracts.topics import cloud_event_headers
+from contracts.scores import Position, Reason, Trigger, score_id
+from contracts.times import DAY_MS, HOUR_MS, NEVER, from_ms
+from contracts.topics import SCHEMA_VERSION, cloud_event_headers
 from model.features import missing, usual_gap_ms
-from model.silence import SilentModel, at_risk_at, crossings
+from model.silence import SilentModel, at_risk_at
 from runtime.kafka import Message
+from scorer.score_text import crossings, json_text, moment, moments, numbers, repeated
 
 MICRO = 1_000_000
 PUBLISHED_HEADER = "ebbtide-published-at"
@@ -67,44 +57,111 @@ class ScoreWriter:
     least_active_days: int = 0
     """Active days an alert needs; below it no score carries reasons."""
 
-    def scores(
+    def messages(
         self,
         user_ids: list[str],
         records: np.ndarray,
         previous: np.ndarray,
         triggers: list[Trigger],
-    ) -> list[ChurnScore]:
-        """One score per user.
+        published_at_ms: int,
+    ) -> list[Message]:
+        """One score per user, with the moment scored (not the moment sent) as Kafka timestamp.
 
         records: (n,) RECORD whose outlook holds the new score; previous: (n,) the probabilities
-        before, NaN where there was none.
+        before as `previous_probability` gives them.
         """
-        facts, outlook = records["facts"], records["outlook"]
-        gaps = usual_gap_ms(facts)
-        unstated = missing(facts)
-        has_curve = (outlook["state"] & HAS_CURVE) != 0
-        risk_at = np.where(
-            has_curve,
-            at_risk_at(
-                outlook["curve"], self.model.levels, facts["last_seen"], self.alert_threshold
-            ),
-            NEVER,
-        )
-        reasons = self._reasons(facts, outlook, triggers)
-        return [
-            self._score(
-                user_id,
-                facts[i],
-                outlook[i],
-                reasons=reasons[i],
-                previous=None if np.isnan(previous[i]) else round(float(previous[i]), DECIMALS),
-                trigger=triggers[i],
-                usual_gap=None if np.isnan(gaps[i]) else round(float(gaps[i]) / HOUR_MS, 2),
-                unstated=unstated[i],
-                has_curve=bool(has_curve[i]),
-                risk_at=int(risk_at[i]),
+        model, facts, outlook = self.model, records["facts"], records["outlook"]
+        levels, curve, last_seen = model.levels, outlook["curve"], facts["last_seen"]
+        # NEVER stands for "no curve" below.
+        curve_from = np.where(outlook["state"] & HAS_CURVE != 0, last_seen, NEVER)
+        risk_at = at_risk_at(curve, levels, curve_from, self.alert_threshold)
+        risk_at[curve_from == NEVER] = NEVER
+        scored_at = outlook["scored_at"].tolist()
+        logs, offsets = facts["log_number"].tolist(), facts["offset"].tolist()
+        published = (PUBLISHED_HEADER, from_ms(published_at_ms).isoformat().encode())
+        version, origin = json_text(model.version), json_text(model.origin)
+        found = []
+        for i, (
+            user_id,
+            trigger,
+            verdict,
+            before,
+            last_seen_at,
+            cancelled,
+            rungs,
+            at_risk,
+            evidence,
+            attributes,
+            reasons,
+        ) in enumerate(
+            zip(
+                user_ids,
+                triggers,
+                self._verdicts(outlook),
+                numbers(previous),
+                moments(last_seen),
+                numbers(facts["flags"] & CANCELLED != 0),
+                crossings(levels, curve, curve_from),
+                moments(risk_at),
+                _evidence(facts),
+                self._attributes(facts),
+                self._reasons(facts, outlook, triggers),
+                strict=True,
             )
-            for i, user_id in enumerate(user_ids)
+        ):
+            at = scored_at[i]
+            scored = moment(at)
+            position = Position(logs[i], offsets[i], home(user_id, self.partitions))
+            event_id = score_id(user_id, position, at, trigger, model.version)
+            value = (
+                f'{{"score_id":"{event_id}","user_id":{json_text(user_id)},{verdict},'
+                f'"previous_probability":{before},"scored_at":"{scored}Z","trigger":"{trigger}",'
+                f'"last_seen_at":{last_seen_at},"cancelled":{cancelled},"crossings":[{rungs}],'
+                f'"at_risk_at":{at_risk},"horizon_days":{model.horizon_days},'
+                f'"model_version":{version},"origin":{origin},'
+                f'"evidence":{evidence},"attributes":{attributes},'
+                f'"position":{{"log":{position.log},"offset":{position.offset},'
+                f'"partition":{position.partition}}},'
+                f'"reasons":{json_text(reasons) if reasons else "[]"},'
+                f'"schema_version":{SCHEMA_VERSION}}}'
+            )
+            headers = cloud_event_headers(
+                event_id=event_id,
+                source="/ebbtide/scorer",
+                kind="ebbtide.churn-score",
+                time=scored + "+00:00",
+            )
+            headers.append(published)
+            found.append(Message(user_id.encode(), value.encode(), at, headers))
+        return found
+
+    def _verdicts(self, outlook: np.ndarray) -> list[str]:
+        """Prediction, the confidence in it, and the probability."""
+        millionths = outlook["probability"].astype(np.int64)
+        churns = millionths / MICRO >= self.model.class_cutoff
+        confidence = np.where(churns, millionths, MICRO - millionths) / MICRO
+        return [
+            f'"prediction":"{prediction}","confidence":{sure},"churn_probability":{probability}'
+            for prediction, sure, probability in zip(
+                churns.astype(int).tolist(),
+                numbers(confidence),
+                numbers(millionths / MICRO),
+                strict=True,
+            )
+        ]
+
+    def _attributes(self, facts: np.ndarray) -> list[str]:
+        names = [
+            repeated(map(self.name, facts[field].tolist()))
+            for field in ("location", "referral_source", "device_type", "plan")
+        ]
+        value = numbers([cents / 100 for cents in facts["value_cents"].tolist()])
+        return [
+            f'{{"location":{location},"referral_source":{referral_source},'
+            f'"device_type":{device_type},"plan":{plan},"value":{money}}}'
+            for location, referral_source, device_type, plan, money in zip(
+                *names, value, strict=True
+            )
         ]
 
     def _reasons(
@@ -128,79 +185,20 @@ class ScoreWriter:
                 told[i] = reasons
         return told
 
-    def _score(
-        self,
-        user_id: str,
-        facts: np.void,
-        outlook: np.void,
-        *,
-        reasons: tuple[Reason, ...],
-        previous: float | None,
-        trigger: Trigger,
-        usual_gap: float | None,
-        unstated: tuple[str, ...],
-        has_curve: bool,
-        risk_at: int,
-    ) -> ChurnScore:
-        probability = int(outlook["probability"]) / MICRO
-        churns = probability >= self.model.class_cutoff
-        position = Position(
-            int(facts["log_number"]), int(facts["offset"]), home(user_id, self.partitions)
-        )
-        scored_at = int(outlook["scored_at"])
-        last_seen = int(facts["last_seen"])
-        curve = (
-            crossings(outlook["curve"], self.model.levels, last_seen)
-            if has_curve and last_seen != NEVER
-            else []
-        )
-        return ChurnScore(
-            score_id=score_id(user_id, position, scored_at, trigger, self.model.version),
-            user_id=user_id,
-            prediction="1" if churns else "0",
-            confidence=round(probability if churns else 1 - probability, DECIMALS),
-            churn_probability=probability,
-            previous_probability=previous,
-            scored_at=from_ms(scored_at),
-            trigger=trigger,
-            last_seen_at=from_ms_or_none(last_seen),
-            cancelled=bool(facts["flags"] & CANCELLED),
-            crossings=tuple(
-                Crossing(round(level, DECIMALS), None if at is None else from_ms(at))
-                for level, at in curve
-            ),
-            at_risk_at=from_ms_or_none(risk_at),
-            horizon_days=self.model.horizon_days,
-            model_version=self.model.version,
-            origin=self.model.origin,
-            evidence=Evidence(
-                events=int(facts["events"]),
-                active_days=int(facts["active_days"]),
-                usual_gap_hours=usual_gap,
-                missing=unstated,
-            ),
-            attributes=Attributes(
-                location=self.name(int(facts["location"])),
-                referral_source=self.name(int(facts["referral_source"])),
-                device_type=self.name(int(facts["device_type"])),
-                plan=self.name(int(facts["plan"])),
-                value=int(facts["value_cents"]) / 100,
-            ),
-            position=position,
-            reasons=reasons,
-        )
 
-
-def message(score: ChurnScore, published_at_ms: int) -> Message:
-    """The score as a record: its Kafka timestamp is the moment scored, not the moment sent."""
-    headers = cloud_event_headers(
-        event_id=score.score_id,
-        source="/ebbtide/scorer",
-        kind="ebbtide.churn-score",
-        time=score.scored_at.isoformat(),
-    )
-    headers.append((PUBLISHED_HEADER, from_ms(published_at_ms).isoformat().encode()))
-    return Message(score.user_id.encode(), encode_score(score), to_ms(score.scored_at), headers)
+def _evidence(facts: np.ndarray) -> list[str]:
+    # Not np.round: it rounds some halves the other way.
+    gaps = [round(hours, 2) for hours in (usual_gap_ms(facts) / HOUR_MS).tolist()]
+    return [
+        f'{{"events":{events},"active_days":{days},"usual_gap_hours":{gap},"missing":{unstated}}}'
+        for events, days, gap, unstated in zip(
+            numbers(facts["events"]),
+            numbers(facts["active_days"]),
+            numbers(gaps),
+            repeated(missing(facts)),
+            strict=True,
+        )
+    ]
 
 
 def previous_probability(records: np.ndarray) -> np.ndarray:

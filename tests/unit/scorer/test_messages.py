@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.events import category_hash
 from contracts.partition import home
-from contracts.record import CANCELLED, HAS_CURVE, HAS_SCORE, blank_records
-from contracts.scores import ChurnScore, Trigger, decode_score
-from contracts.times import DAY_MS, from_ms
-from scorer.messages import MICRO, ScoreWriter, message, previous_probability
+from contracts.record import CANCELLED, HAS_CURVE, HAS_SCORE, LEVELS, NO_CROSSING, blank_records
+from contracts.scores import TRIGGERS, ChurnScore, Reason, Trigger, decode_score
+from contracts.times import DAY_MS, EARLIEST_MS, HOUR_MS, LATEST_MS, NEVER, from_ms
+from scorer.messages import MICRO, ScoreWriter, previous_probability
 from tests.fading_model import FadingModel
+from tests.plain_scores import plain_messages
 from tests.unit.scorer.stand import NOON, PARTITIONS
 
+PUBLISHED = NOON + 9 * DAY_MS
 WRITER = ScoreWriter(FadingModel(), PARTITIONS, 0.7, {category_hash("oslo"): "oslo"}.get)
 
 
@@ -28,8 +34,8 @@ def scored(probability: float = 0.4, state: int = HAS_SCORE) -> np.ndarray:
 
 
 def told(record: np.ndarray, previous: float = np.nan, trigger: Trigger = "silence") -> ChurnScore:
-    [score] = WRITER.scores(["ada"], record, np.array([previous]), [trigger])
-    return score
+    [sent] = WRITER.messages(["ada"], record, np.array([previous]), [trigger], PUBLISHED)
+    return decode_score(sent.value or b"")
 
 
 def test_the_same_record_tells_the_same_score() -> None:
@@ -91,10 +97,81 @@ def test_the_previous_score_is_none_before_the_first() -> None:
 
 def test_the_record_has_the_time_of_the_score_not_of_its_sending() -> None:
     """When it went out is a header."""
-    score = told(scored())
-    sent = message(score, NOON + 9 * DAY_MS)
+    [sent] = WRITER.messages(["ada"], scored(), np.array([np.nan]), ["silence"], PUBLISHED)
     headers = dict(sent.headers)
     assert (b"ada", NOON + DAY_MS) == (sent.key, sent.timestamp_ms)
-    assert score == decode_score(sent.value or b"")
-    assert from_ms(NOON + 9 * DAY_MS).isoformat().encode() == headers["ebbtide-published-at"]
-    assert score.score_id.encode() == headers["ce_id"]
+    assert from_ms(PUBLISHED).isoformat().encode() == headers["ebbtide-published-at"]
+    assert told(scored()).score_id.encode() == headers["ce_id"]
+
+
+instants = st.integers(EARLIEST_MS, LATEST_MS - 1) | st.integers(0, 10**6).map(
+    lambda hours: hours * HOUR_MS // 2
+)
+counts = st.just(0) | st.integers(0, 2**32 - 1)
+hours = st.sampled_from([0, 1, NO_CROSSING, NO_CROSSING - 1]) | st.integers(0, NO_CROSSING)
+NUMBERS = [category_hash("oslo"), category_hash('"é\n'), 0, 7]
+NAMES = {NUMBERS[0]: "oslo", NUMBERS[1]: '"é\n\u2028%s{}', 7: "#00000007"}
+FACT_VALUES = st.fixed_dictionaries(
+    {
+        "last_seen": st.just(NEVER) | instants,
+        "first_seen": st.just(NEVER) | instants,
+        "signup_at": st.just(NEVER) | instants,
+        "log_number": counts,
+        "offset": st.integers(0, 2**62),
+        "flags": st.integers(0, 7),
+        "login": st.integers(0, 2),
+        "value_cents": st.integers(-(2**62), 2**62) | st.integers(-200, 200),
+        **{name: st.sampled_from(NUMBERS) for name in ("location", "referral_source", "plan")},
+        "device_type": st.sampled_from(NUMBERS),
+        **dict.fromkeys(("events", "active_days", "pages", "seconds"), counts),
+        "gaps": st.integers(0, 5),
+        "gap_log2": st.integers(0, 40_000),
+    }
+)
+OUTLOOK_VALUES = st.fixed_dictionaries(
+    {
+        "scored_at": instants,
+        "probability": st.integers(0, MICRO) | st.sampled_from([0, 1, 499_999, MICRO]),
+        "curve": st.lists(hours, min_size=LEVELS, max_size=LEVELS),
+        "state": st.integers(0, 7),
+    }
+)
+WHY = (Reason("recency", 1.25, 'for "9" days, é', 9.0, None, 1e-7), Reason("money", 2.0, "x"))
+SCORES = st.tuples(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
+    FACT_VALUES,
+    OUTLOOK_VALUES,
+    st.none() | st.integers(0, MICRO),
+    st.sampled_from(TRIGGERS),
+    st.sampled_from([(), WHY]),
+)
+
+
+class Reasoned(ScoreWriter):
+    """Gives the reasons it is told to."""
+
+    reasons: ClassVar[list[tuple[Reason, ...]]] = []
+
+    def _reasons(self, *_: object) -> list[tuple[Reason, ...]]:
+        return self.reasons
+
+
+@given(drawn=st.lists(SCORES, min_size=1, max_size=4), published_at_ms=instants)
+def test_the_bytes_are_those_of_the_plain_encoder(
+    drawn: list[tuple[Any, ...]], published_at_ms: int
+) -> None:
+    """Key, value, time and headers, whatever the records say."""
+    users, facts, outlooks, before, triggers, reasons = map(list, zip(*drawn, strict=True))
+    records = blank_records(len(drawn))
+    for part, stated in (("facts", facts), ("outlook", outlooks)):
+        for i, values in enumerate(stated):
+            for name, value in values.items():
+                records[part][name][i] = value
+    previous = np.array([np.nan if p is None else p / MICRO for p in before])
+    model = FadingModel('m "1" %s')
+    writer = Reasoned(model, PARTITIONS, 0.7, NAMES.get)
+    Reasoned.reasons = reasons
+    batch = (users, records, previous, triggers)
+    assert plain_messages(
+        writer, *batch, reasons=reasons, published_at_ms=published_at_ms
+    ) == writer.messages(*batch, published_at_ms)

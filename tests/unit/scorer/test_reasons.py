@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contracts.record import CANCELLED, HAS_CURVE, HAS_SCORE, blank_records
-from contracts.scores import ChurnScore, Reason, Trigger
+from contracts.scores import ChurnScore, Reason, Trigger, decode_score
 from contracts.times import DAY_MS
 from scorer.messages import MICRO, ScoreWriter
 from tests.fading_model import FadingModel
@@ -47,8 +47,8 @@ def scored(
     writer = ScoreWriter(
         FadingModel(), 4, threshold, lambda _: None, explain or Explained(), least_active_days=3
     )
-    (score,) = writer.scores(["ada"], record, np.array([np.nan]), [trigger])
-    return score
+    (sent,) = writer.messages(["ada"], record, np.array([np.nan]), [trigger], NOON)
+    return decode_score(sent.value or b"")
 
 
 def test_a_score_that_may_open_an_alert_says_why() -> None:
@@ -96,6 +96,6 @@ def test_a_model_without_reasons_scores_all_the_same() -> None:
     record["outlook"]["scored_at"], record["outlook"]["probability"] = NOON + DAY_MS, MICRO
     writer = ScoreWriter(FadingModel(), 4, 0.7, lambda _: None)
 
-    (score,) = writer.scores(["ada"], record, np.array([np.nan]), ["silence"])
+    (sent,) = writer.messages(["ada"], record, np.array([np.nan]), ["silence"], NOON)
 
-    assert () == score.reasons
+    assert () == decode_score(sent.value or b"").reasons
