@@ -21,7 +21,7 @@ from runtime.clock import wall_ms
 from runtime.dead_letters import DeadLetters, Run
 from runtime.handler import Opening, Record
 from runtime.kafka import Message, Publisher
-from runtime.ledger import Effects, Ledger, Mark
+from runtime.ledger import Effects, Ledger, Mark, check_unmoved
 from runtime.letters import BadLetter
 from runtime.metrics import WorkerMetrics
 from runtime.recent_alerts import KEPT, members_of
@@ -81,6 +81,7 @@ class AlertsHandler:
             desk.metrics.parked.labels(SCORES).inc(len(letters))
         with desk.metrics.stage_seconds.labels("load").time():
             stored = await self._load({item.user_id for item in items})
+            await check_unmoved(desk.ledger, self.marks)
         outcome = _judge_all(stored, items, desk.rule)
         with desk.metrics.stage_seconds.labels("publish").time():
             await self._publish(outcome.alerts)

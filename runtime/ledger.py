@@ -158,6 +158,17 @@ class Ledger(Protocol):
         ...
 
 
+async def check_unmoved(ledger: Ledger, marks: Marks) -> None:
+    """Raise Refused unless the stored marks are these: asked after state was loaded.
+
+    The save would refuse, too, but only after what follows from the wrong state was published: from
+    state that another owner has taken further, or that Redis has taken back.
+    """
+    stored = await ledger.marks(marks.partition)
+    if not stored.like(marks):
+        raise Refused("the store holds other watermarks than we left there")
+
+
 class RedisLedger:
     """The Ledger of one topic in Redis.
 

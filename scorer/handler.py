@@ -16,7 +16,6 @@ from zlib import crc32
 import numpy as np
 
 from contracts.activity import FoldRules
-from contracts.errors import Refused
 from contracts.events import TOMBSTONE
 from contracts.partition import shard
 from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE, blank_outlook, blank_records
@@ -31,7 +30,7 @@ from runtime.clock import wall_ms
 from runtime.dead_letters import DeadLetters, Run
 from runtime.handler import Opening, Record
 from runtime.kafka import Message, Publisher, by_home
-from runtime.ledger import Effects, Ledger, Mark
+from runtime.ledger import Effects, Ledger, Mark, check_unmoved
 from runtime.metrics import WorkerMetrics
 from runtime.records import RecordStore
 from runtime.timers import TimerIndex, index_score
@@ -109,7 +108,7 @@ class PartitionScorer:
         if reading.rows:
             with self._stage("load"):
                 before = await self._records.load(reading.user_ids)
-                await self._check_ownership()
+                await check_unmoved(tools.ledger, self.marks)
             with self._stage("fold"):
                 rows, user = reading.events()
                 facts = fold(before["facts"], rows, user, tools.rules)
@@ -152,16 +151,6 @@ class PartitionScorer:
         """Whether a run of bad records waits for a person."""
         self.suspicious = await self._tools.dead_letters.held(self._here.partition)
         return self.suspicious
-
-    async def _check_ownership(self) -> None:
-        """Raise Refused unless what was loaded just then is what our watermarks say.
-
-        The save would refuse, too, but only after scores of the wrong facts were published: of
-        records that another owner has taken further, or that Redis has taken back.
-        """
-        stored = await self._tools.ledger.marks(self._here.partition)
-        if not stored.like(self.marks):
-            raise Refused("the store holds other watermarks than we left there")
 
     async def _put_aside(self, reading: Reading) -> None:
         """What is not for this partition is acknowledged elsewhere before the watermark passes."""

@@ -221,6 +221,36 @@ async def test_a_rolled_back_store_refuses() -> None:
     assert ["resolved", "opened"] == [alert.kind for alert in stored]
 
 
+async def test_nobody_is_told_what_follows_from_a_forgotten_episode() -> None:
+    """A worker that is ahead of its store publishes nothing before it finds out."""
+    bench = Bench()
+    records = log_of(churn_score(0.8, 1), churn_score(0.1, 2), churn_score(0.1, 3))
+    handler = await bench.opened()
+    await handler.handle(records[:1])
+    backup = bench.redis.backup()
+    await handler.handle(records[1:2])
+    bench.redis.restore(backup)
+
+    with pytest.raises(Refused):
+        await handler.handle(records[2:])
+    assert ["opened", "resolved"] == bench.kinds
+
+    await (await bench.opened()).handle(records[1:])
+    assert 2 == len({alert.alert_id for alert in bench.alerts})
+
+
+async def test_a_zombie_tells_nobody() -> None:
+    """Nor does one whose partition has another owner by now."""
+    bench = Bench()
+    records = log_of(churn_score(0.8, 1), churn_score(0.1, 2))
+    zombie, owner = await bench.opened(), await bench.opened()
+    await owner.handle(records[:1])
+
+    with pytest.raises(Refused):
+        await zombie.handle(records[1:])
+    assert ["opened"] == bench.kinds
+
+
 @given(st.data())
 async def test_where_a_batch_is_cut_makes_no_difference(data: st.DataObject) -> None:
     """Any cutting of the log, with a new worker at each, leaves the same alerts and episodes."""
