@@ -6,12 +6,16 @@ where the rows are: a thread pool would cost more than it saves.
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import numpy as np
 
 from contracts.errors import ArtefactMismatch
 
+# Before it is imported: onnxruntime would report to its makers, and keep a database for that in the
+# home of whoever runs us. `disable_telemetry_events` comes too late for the database.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 try:
     import onnxruntime
 except ImportError:  # it has no wheels for Macs with Intel processors

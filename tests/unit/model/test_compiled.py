@@ -1,5 +1,10 @@
 """The compiled form of an estimator answers as the estimator does."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import logit
@@ -83,3 +88,24 @@ def test_bytes_that_are_no_graph_are_refused():
     """With the library's own words, as a mismatch of the artefact."""
     with pytest.raises(ArtefactMismatch, match="not a graph"):
         Compiled(b"not a graph")
+
+
+def test_running_a_graph_leaves_nothing_in_the_home_of_whoever_runs_it(tmp_path):
+    """onnxruntime reports nothing to its makers and keeps no database for it."""
+    rows = np.random.default_rng(5).normal(size=(500, 3))
+    linear = BoundedLogisticRegression().fit(rows, rows[:, 0] > 0)
+    (tmp_path / "graph.onnx").write_bytes(compiled(linear))
+    home = tmp_path / "home"
+    home.mkdir()
+    run = (
+        "import sys, numpy; from model.compiled import Compiled;"
+        "Compiled(open(sys.argv[1], 'rb').read()).log_odds(numpy.zeros((1, 3)))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", run, str(tmp_path / "graph.onnx")],
+        check=True,
+        env={"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=Path(__file__).parents[3],
+    )
+
+    assert [] == list(home.rglob("*"))
