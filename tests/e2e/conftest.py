@@ -89,4 +89,4 @@ def _wait_until_up(running: Ebbtide) -> None:
         assert running.process.poll() is None, running.output()
         assert time.monotonic() < deadline, running.output()
         time.sleep(0.1)
-    assert 200 == httpx2.get(f"{running.url}/readyz?need=events").status_code
+    assert 200 == httpx2.get(f"{running.url}/readyz?need=events", timeout=60).status_code

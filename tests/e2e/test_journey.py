@@ -27,7 +27,7 @@ async def test_a_user_who_stops_coming_is_told_of_and_resolved_on_return(
     on_stream_clock: Ebbtide,
 ) -> None:
     """Events by HTTP and Kafka; silence opens an alert without any event; a return resolves it."""
-    async with httpx2.AsyncClient(base_url=on_stream_clock.url) as http:
+    async with httpx2.AsyncClient(base_url=on_stream_clock.url, timeout=60) as http:
         by_http = [
             visit("ada", NOON + day * DAY_MS + i * MINUTE_MS) for day in range(10) for i in range(3)
         ]
@@ -74,7 +74,7 @@ async def test_a_user_who_stops_coming_is_told_of_and_resolved_on_return(
 
 async def test_a_user_with_little_evidence_is_not_told_of(on_stream_clock: Ebbtide) -> None:
     """Two active days are too few for an alert, however long the silence."""
-    async with httpx2.AsyncClient(base_url=on_stream_clock.url) as http:
+    async with httpx2.AsyncClient(base_url=on_stream_clock.url, timeout=60) as http:
         await http.post("/events", json=[visit("eve", NOON), visit("eve", NOON + DAY_MS)])
         await http.post("/events", json=[visit("kim", NOON + day * DAY_MS) for day in range(6)])
         await tick_to(on_stream_clock, NOON + 80 * DAY_MS)

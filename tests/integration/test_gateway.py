@@ -254,7 +254,7 @@ async def test_the_process_serves_and_stops_cleanly(model_dir):
     port = free_port()
     process = api(model_dir, port=port)
     try:
-        async with AsyncClient(base_url=f"http://{LOOPBACK}:{port}") as http:
+        async with AsyncClient(base_url=f"http://{LOOPBACK}:{port}", timeout=60) as http:
             async with asyncio.timeout(90):
                 while not await alive(http):
                     assert process.poll() is None
