@@ -108,7 +108,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             self._stopping = True  # a rebalance under way must not start loops again
             stopped.cancel()
             for task in watching:
-                task.cancel()
+                task.cancel()  # a client may keep that to itself: they look at `_stopping`, too
             await asyncio.wait(watching)  # what they hold of Redis has to be back before it closes
             try:
                 await self._leave(list(self._loops))
@@ -214,7 +214,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         nowhere = TopicPartition(self._topic, -1)
         last: KafkaError | None = None
-        while True:
+        while not self._stopping:
             try:
                 await self._source.getmany(nowhere)
             except InvalidSessionTimeoutError as error:
@@ -239,7 +239,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
 
         A worker without partitions looks, too: a topic that vanished leaves nobody any.
         """
-        while True:
+        while not self._stopping:
             await asyncio.sleep(CHECK_SECONDS)
             trouble = await self._probe()
             if trouble is None:
@@ -262,7 +262,7 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _watch_progress(self) -> None:
         """Raise Stalled once the worker stands still for no fault but its own."""
         excused_until = 0.0
-        while True:
+        while not self._stopping:
             await asyncio.sleep(WATCH_SECONDS)
             self._awake.tick()
             broken = self._source.broken()

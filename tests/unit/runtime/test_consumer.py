@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -148,11 +149,13 @@ class Stand:
         self.stop = asyncio.Event()
         self.trouble: Exception | None = None
         self.abandoned = 0
+        self.look: Callable[[], Awaitable[None]] = partial(asyncio.sleep, 0)
 
     async def _abandon(self) -> None:
         self.abandoned += 1
 
     async def _check(self) -> None:
+        await self.look()
         if self.trouble is not None:
             raise self.trouble
 
@@ -357,6 +360,25 @@ async def test_what_no_longer_holds_ends_a_worker_without_partitions(
 
     with pytest.raises(LogMismatch):
         task.result()
+
+
+async def test_a_look_at_the_surroundings_that_swallows_its_cancellation_ends_all_the_same(
+    impatient_watch: None,
+) -> None:
+    """Clients do so when the answer comes in the same moment; the worker stops nevertheless."""
+    stand = Stand()
+    looking = asyncio.Event()
+
+    async def look() -> None:
+        looking.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    stand.look = look
+    async with stand.running() as task:
+        await looking.wait()
+        stand.stop.set()
+        await until(task.done)
 
 
 async def test_a_topic_that_vanished_is_told_and_waited_for(impatient_watch: None) -> None:
