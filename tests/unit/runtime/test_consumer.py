@@ -370,15 +370,17 @@ async def test_a_look_at_the_surroundings_that_swallows_its_cancellation_ends_al
     looking = asyncio.Event()
 
     async def look() -> None:
-        looking.set()
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
+        if not looking.is_set():
+            looking.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        await asyncio.sleep(0)
 
     stand.look = look
-    async with stand.running() as task:
-        await looking.wait()
-        stand.stop.set()
-        await until(task.done)
+    task = asyncio.create_task(stand.consumer.run(stand.stop))
+    await looking.wait()
+    stand.stop.set()
+    await until(task.done)
 
 
 async def test_a_topic_that_vanished_is_told_and_waited_for(impatient_watch: None) -> None:
