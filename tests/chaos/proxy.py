@@ -99,9 +99,16 @@ class Proxy:
             self._listener = await asyncio.start_server(self._accepted, LOOPBACK, self.port)
 
     async def _shut(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        if self._listener is None:
+            return
+        # A connection accepted in the same round gets its transport in the next, from a server that
+        # must still be there, or nobody closes its socket (CPython's gh-109564).
+        loop = asyncio.get_running_loop()
+        for listening in self._listener.sockets:
+            loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)
+        self._listener.close()
+        self._listener = None
 
     async def _reset(self) -> None:
         connections = list(self._connections)
@@ -115,9 +122,18 @@ class Proxy:
             self._flows.notify_all()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._listener is None:
+            _abort(writer)  # it was accepted in the round in which we stopped listening
+            return
         connection = asyncio.ensure_future(self._serve(reader, writer))
         self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
+
+        def over(connection: asyncio.Task[None]) -> None:
+            self._connections.discard(connection)
+            if connection.cancelled():
+                _abort(writer)  # one that is cancelled before its first step closes nothing itself
+
+        connection.add_done_callback(over)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers = [writer]
@@ -206,6 +222,11 @@ def _address(port: int) -> bytes:
     return LOOPBACK.encode() + struct.pack(">i", port)
 
 
+async def _others_done() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 class _Network:
     """An event loop in a thread."""
 
@@ -225,8 +246,9 @@ class _Network:
 
     def end(self) -> None:
         """End the thread."""
-        # Closed transports tell their protocols in the loop's next round.
-        self.run(asyncio.sleep(0))
+        # The loop makes a connection's transport in tasks of its own, and a closed transport tells
+        # its protocol in the next round.
+        self.run(_others_done(), asyncio.sleep(0))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -136,6 +137,20 @@ def test_points_at_another_server(proxy: Proxy, client: redis.Redis) -> None:
             client.get("key")
         connection, _ = other.accept()
         connection.close()
+
+
+def test_leaves_no_connection_open(clean_redis: RedisServer) -> None:
+    """Whenever it is reset or closed, it closes every connection it accepted."""
+    for _ in range(10):
+        proxy = Proxy("test-redis", port_of(clean_redis))
+        proxy.start()
+        connections = [socket.create_connection((LOOPBACK, proxy.port)) for _ in range(8)]
+        proxy.reset()
+        connections += [socket.create_connection((LOOPBACK, proxy.port)) for _ in range(8)]
+        proxy.close()
+        gc.collect()  # an unclosed socket is a warning, and a warning fails the test
+        for connection in connections:
+            connection.close()
 
 
 async def test_kafka_clients_never_learn_of_another_way(clean_kafka: KafkaServer) -> None:
