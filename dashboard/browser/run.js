@@ -1,0 +1,235 @@
+// The dashboard as people meet it: every page in a real browser, against a real `ebbtide up --demo`.
+//
+//   npm run browser                      starts one on free ports, and ends it
+//   EBBTIDE_GATEWAY=http://... npm run browser      uses a running one
+//   npm run browser -- alert             only tests whose name contains it
+//   EBBTIDE_MODEL_DIR=... saves the half minute of training; SHOTS=folder is where screenshots go
+import assert from "node:assert/strict";
+import { mkdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { launch, PAGES, SIZES, THEMES } from "./stage.js";
+import { running } from "./stack.js";
+
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const shots = process.env.SHOTS;
+if (shots !== undefined) await mkdir(shots, { recursive: true });
+
+const tests = {
+  "every page at both sizes in both themes: accessible, within the screen, without an error, from one host":
+    async (browser, gateway) => {
+      for (const [size, viewport] of Object.entries(SIZES)) {
+        const context = await browser.newContext({ viewport });
+        const page = await context.newPage();
+        const trouble = troubles(page, gateway);
+        for (const [name, show] of Object.entries(PAGES)) {
+          await page.emulateMedia({ colorScheme: "light" });
+          await show(page, gateway);
+          assert.match(await page.title(), / · Ebbtide$/, name);
+          for (const theme of THEMES) {
+            const what = `${name}, ${size}, ${theme}`;
+            await page.emulateMedia({ colorScheme: theme });
+            // A theme changes colours only.
+            const rules = theme === THEMES[0] ? undefined : ["color-contrast"];
+            assert.deepEqual(await violations(page, rules), [], what);
+            const width = await page.evaluate(() => document.documentElement.scrollWidth);
+            assert.ok(width <= viewport.width, `${what}: ${width} px wide`);
+            if (shots !== undefined) {
+              await page.screenshot({ path: `${shots}/${name}-${size}-${theme}.png` });
+            }
+            assert.deepEqual(trouble, [], what);
+          }
+        }
+        await context.close();
+      }
+    },
+
+  "first paint within a second of a cold load": async (browser, gateway) => {
+    const context = await browser.newContext({ viewport: SIZES.wide });
+    const page = await context.newPage();
+    await PAGES["at-risk"](page, gateway);
+    const painted = await page.evaluate(
+      () => performance.getEntriesByName("first-contentful-paint")[0].startTime,
+    );
+    console.log(`  first contentful paint after ${Math.round(painted)} ms`);
+    assert.ok(painted < 1000, `${painted} ms`);
+    await context.close();
+  },
+
+  "an alert appears while the page is open": async (browser, gateway) => {
+    const page = await browser.newPage();
+    await PAGES.alerts(page, gateway);
+    await page.locator(".liveness.live").waitFor();
+    await page.locator("li.alert.fresh").first().waitFor({ timeout: 45_000 });
+    await page.close();
+  },
+
+  "what is said of an alert reaches the alerts worker": async (browser, gateway) => {
+    const page = await browser.newPage();
+    await page.goto(`${gateway}/app/alerts?kind=opened`);
+    const alert = page.locator("li.alert").first();
+    const user = await alert.locator(".id").textContent();
+    await alert.getByRole("button", { name: /^Act/ }).click();
+    await page.getByRole("menuitem", { name: "I take care of it" }).click();
+    await page.getByText("Taken on").first().waitFor();
+    await page.goto(`${gateway}/app/user?id=${encodeURIComponent(user ?? "")}`);
+    await page.locator("li.alert.acknowledged").first().waitFor();
+    await page.close();
+  },
+
+  "a lost connection is said, what was known stays, and it ends by itself": async (
+    browser,
+    gateway,
+  ) => {
+    const page = await browser.newPage();
+    await PAGES["at-risk"](page, gateway);
+    await page.route(/\/users|\/readyz/, (route) => route.abort());
+    await page.getByText("The gateway does not answer").waitFor();
+    assert.ok((await page.locator("table.users tbody tr").count()) > 0);
+    await page.unroute(/\/users|\/readyz/);
+    await page.getByText("The gateway does not answer").waitFor({ state: "detached" });
+    await page.close();
+  },
+
+  "what the table shows is in the address, and by keyboard alone one gets to a user": async (
+    browser,
+    gateway,
+  ) => {
+    const page = await browser.newPage();
+    await PAGES["at-risk"](page, gateway);
+    await page.getByLabel("User id contains").fill("user-0");
+    await page.waitForURL(/q=user-0/);
+    await page.getByRole("link", { name: "Next" }).focus();
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/page=2/);
+    const ids = () => page.locator("table.users .id").allTextContents();
+    const before = await page.getByRole("navigation", { name: "Pages of users" }).textContent();
+    await page.reload();
+    await page.locator("table.users tbody tr").first().waitFor();
+    const after = await page.getByRole("navigation", { name: "Pages of users" }).textContent();
+    assert.equal(after?.split(" of ")[0], before?.split(" of ")[0]);
+    assert.ok((await ids()).every((id) => id.includes("user-0")));
+    await page.keyboard.press("Tab");
+    assert.equal(
+      await page.evaluate(() => document.activeElement?.textContent),
+      "Skip to the page",
+    );
+    const first = page.locator("table.users .id").first();
+    const name = await first.textContent();
+    await first.focus();
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/\/app\/user/);
+    await page.getByRole("heading", { level: 1, name: name ?? "" }).waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement?.id), "main");
+    await page.close();
+  },
+
+  "a user's reasons add up to the risk shown": async (browser, gateway) => {
+    const page = await browser.newPage();
+    await PAGES.user(page, gateway);
+    const adds = await page.locator(".reasons tbody .of-number").allTextContents();
+    const together = await page.locator(".reasons tfoot .of-number").textContent();
+    const value = (text) => Number((text ?? "").replace("−", "-"));
+    const sum = adds.reduce((odds, text) => odds + value(text), 0);
+    assert.ok(Math.abs(sum - value(together)) < 0.05, `${adds} are not ${together}`);
+    const risk = await page.locator(".verdict .value").first().textContent();
+    assert.ok(
+      (await page.locator(".reasons tfoot").textContent())?.includes(risk ?? "?"),
+      risk ?? "",
+    );
+    await page.close();
+  },
+
+  "a name nobody has, and one that would be markup, are told apart from pages": async (
+    browser,
+    gateway,
+  ) => {
+    const page = await browser.newPage();
+    const name = `<img src=x onerror="document.title='hacked'">/..`;
+    await page.goto(`${gateway}/app/user?id=${encodeURIComponent(name)}`);
+    await page.getByText("Nothing is known of this user").waitFor();
+    assert.equal(await page.getByRole("heading", { level: 1 }).textContent(), name);
+    await page.goto(`${gateway}/app/nowhere`);
+    await page.getByText("There is no such page").waitFor();
+    await page.close();
+  },
+
+  "a form that changes is scored again, and what the gateway refuses is said at the field": async (
+    browser,
+    gateway,
+  ) => {
+    const page = await browser.newPage();
+    await PAGES["try-it"](page, gateway);
+    const answer = page.locator(".answer .value");
+    const before = await answer.textContent();
+    await page.getByLabel("Pages visited").fill("900");
+    await page.waitForFunction(
+      (old) => document.querySelector(".answer .value")?.textContent !== old,
+      before,
+    );
+    assert.match((await page.locator(".shell pre").textContent()) ?? "", /"pages_visited":900/);
+    await page.getByLabel("Pages visited").fill("-1");
+    await page.getByText(/must be/).waitFor();
+    await page.close();
+  },
+
+  "a chosen theme stays": async (browser, gateway) => {
+    const context = await browser.newContext({ colorScheme: "light" });
+    const page = await context.newPage();
+    await PAGES.model(page, gateway);
+    const ground = () =>
+      page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+    const light = await ground();
+    await page.getByRole("button", { name: "Dark" }).click();
+    const dark = await ground();
+    await page.reload();
+    await page.locator(".measures").first().waitFor();
+    assert.notEqual(dark, light);
+    assert.equal(await ground(), dark);
+    await context.close();
+  },
+};
+
+/** What goes wrong on the page, as it happens: errors, refused policies, another host's assets. */
+function troubles(page, gateway) {
+  const found = [];
+  page.on("pageerror", (error) => found.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error") found.push(message.text());
+  });
+  page.on("request", (request) => {
+    const url = request.url();
+    if (!url.startsWith(gateway) && !url.startsWith("data:")) found.push(`asks ${url}`);
+  });
+  return found;
+}
+
+async function violations(page, rules) {
+  await page.evaluate(axe);
+  const { violations: all } = await page.evaluate(
+    (only) => window.axe.run({ resultTypes: ["violations"], ...(only && { runOnly: only }) }),
+    rules,
+  );
+  return all.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).slice(0, 3)}`);
+}
+
+const wanted = process.argv[2] ?? "";
+let failed = 0;
+await running(async (gateway) => {
+  const browser = await launch();
+  try {
+    for (const [name, test] of Object.entries(tests)) {
+      if (!name.includes(wanted)) continue;
+      const began = Date.now();
+      try {
+        await test(browser, gateway);
+        console.log(`ok: ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+      } catch (error) {
+        failed += 1;
+        console.log(`FAILED: ${name}\n${error.message}`);
+      }
+    }
+  } finally {
+    await browser.close();
+  }
+});
+process.exitCode = failed === 0 ? 0 : 1;

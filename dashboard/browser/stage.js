@@ -1,0 +1,57 @@
+// The browser, the pages, and how each is known to be there.
+import { chromium } from "playwright-core";
+
+export const SIZES = {
+  wide: { width: 1440, height: 900 },
+  narrow: { width: 360, height: 740 },
+};
+export const THEMES = ["light", "dark"];
+
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+/** The first user of the list by risk who is not gone from the start: one with a story to show. */
+async function riskiest(gateway) {
+  const { users } = await (await fetch(`${gateway}/users?limit=200`)).json();
+  return users[Math.floor(users.length / 2)].user_id;
+}
+
+export const PAGES = {
+  "at-risk": async (page, gateway) => {
+    await page.goto(`${gateway}/app/at-risk`);
+    await page.locator("table.users tbody tr").first().waitFor();
+    await page.waitForFunction(() => document.querySelectorAll(".pending").length < 5);
+  },
+  user: async (page, gateway) => {
+    await page.goto(`${gateway}/app/user?id=${encodeURIComponent(await riskiest(gateway))}`);
+    await page.locator(".reasons, .verdict").first().waitFor();
+  },
+  alerts: async (page, gateway) => {
+    await page.goto(`${gateway}/app/alerts`);
+    await page.locator("li.alert").first().waitFor();
+  },
+  model: async (page, gateway) => {
+    await page.goto(`${gateway}/app/model`);
+    await page.locator(".measures").first().waitFor();
+  },
+  system: async (page, gateway) => {
+    await page.goto(`${gateway}/app/system`);
+    await page.locator(".plain tbody tr").first().waitFor();
+  },
+  "try-it": async (page, gateway) => {
+    await page.goto(`${gateway}/app/try`);
+    await page.locator(".answer .value").waitFor();
+  },
+};

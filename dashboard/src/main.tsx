@@ -1,0 +1,32 @@
+import { CSPProvider } from "@base-ui/react/csp-provider";
+import { QueryClientProvider } from "@tanstack/react-query";
+import { RouterProvider } from "@tanstack/react-router";
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { makeQueryClient } from "./api/queries.ts";
+import { TimesProvider } from "./parts/Moment.tsx";
+import { makeRouter } from "./router.tsx";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/layout.css";
+import "./styles/parts.css";
+import "./styles/charts.css";
+import "./styles/pages.css";
+
+const root = document.getElementById("root");
+if (root === null) throw new Error("index.html has no #root");
+
+const queries = makeQueryClient();
+const router = makeRouter(queries);
+
+createRoot(root).render(
+  <StrictMode>
+    <CSPProvider disableStyleElements>
+      <QueryClientProvider client={queries}>
+        <TimesProvider>
+          <RouterProvider router={router} />
+        </TimesProvider>
+      </QueryClientProvider>
+    </CSPProvider>
+  </StrictMode>,
+);

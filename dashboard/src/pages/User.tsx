@@ -1,0 +1,262 @@
+/** One user: how likely they are gone, why, what silence will do, and what would bring them back. */
+import { useQuery } from "@tanstack/react-query";
+import { useSearch } from "@tanstack/react-router";
+import type { ReactNode } from "react";
+import type { UserPage } from "../api/client.ts";
+import { Refused } from "../api/client.ts";
+import { modelQuery, userQuery } from "../api/queries.ts";
+import { ahead } from "../charts/ahead.ts";
+import { ReasonBars } from "../charts/ReasonBars.tsx";
+import { SilenceCurve } from "../charts/SilenceCurve.tsx";
+import { Moment } from "../parts/Moment.tsx";
+import { Figure, Page, Panel } from "../parts/Page.tsx";
+import { Empty, Failure, Loading, Lost } from "../parts/States.tsx";
+import { UserAlerts } from "../parts/UserAlerts.tsx";
+import { count, number, percent } from "../words/numbers.ts";
+import { tone } from "../words/risk.ts";
+import { HOUR, span } from "../words/times.ts";
+
+export function User() {
+  const { id } = useSearch({ from: "/user" });
+  return id === undefined ? <Lost /> : <Known id={id} />;
+}
+
+function Known({ id }: { id: string }) {
+  const { data: user, error, refetch } = useQuery({ ...userQuery(id), refetchInterval: 10_000 });
+  const unknown = error instanceof Refused && error.status === 404;
+  if (user === undefined || unknown) {
+    return (
+      <Page title={id}>
+        {error === null ? (
+          <Loading />
+        ) : unknown ? (
+          <Empty title="Nothing is known of this user">
+            <p>No activity is on record: none came, it was erased, or it is older than is kept.</p>
+          </Empty>
+        ) : (
+          <Failure error={error} again={() => void refetch()} />
+        )}
+      </Page>
+    );
+  }
+  return (
+    <Page
+      title={user.user_id}
+      heading={<span className="id">{user.user_id}</span>}
+      aside={<Chips user={user} />}
+    >
+      <Verdict user={user} />
+      <div className="story">
+        <div className="stack">
+          <Panel
+            title="Why"
+            note="Each bar begins where the one above ended. Base and reasons add up to the risk, in log-odds."
+          >
+            {user.explanation === null ? (
+              <p>
+                {user.score === null
+                  ? "Without activity there is no score."
+                  : "This model's scores are no sums."}
+              </p>
+            ) : (
+              <ReasonBars explanation={user.explanation} />
+            )}
+          </Panel>
+          <Ahead user={user} />
+        </div>
+        <div className="stack">
+          <Comeback user={user} />
+          <Evidence user={user} />
+        </div>
+      </div>
+      <UserAlerts id={user.user_id} />
+      <Numbers user={user} />
+    </Page>
+  );
+}
+
+function Chips({ user }: { user: UserPage }) {
+  const { plan, location, device_type, referral_source } = user.attributes;
+  const stated: readonly (readonly [string, string | null])[] = [
+    ["plan", plan],
+    ["location", location],
+    ["device", device_type],
+    ["came by", referral_source],
+  ];
+  return (
+    <ul className="chips" aria-label="Profile">
+      {user.cancelled && <li className="chip strong">cancelled</li>}
+      {stated.map(
+        ([name, value]) =>
+          value !== null && (
+            <li key={name} className="chip">
+              <span className="soft">{name}</span> {value}
+            </li>
+          ),
+      )}
+      {user.attributes.value > 0 && (
+        <li className="chip">
+          <span className="soft">value</span> {number(user.attributes.value)}
+        </li>
+      )}
+    </ul>
+  );
+}
+
+function Verdict({ user }: { user: UserPage }) {
+  const { score } = user;
+  if (score === null) {
+    return <p className="verdict">Known by totals only. A score follows the first activity.</p>;
+  }
+  const shade = tone(
+    score.churn_probability,
+    user.at_risk_at,
+    Date.parse(score.as_of),
+    user.comeback?.below ?? 0.5,
+  );
+  return (
+    <dl className={`figures verdict ${shade}`}>
+      <Figure
+        name={`Risk of doing nothing for ${score.horizon_days} days`}
+        value={percent(score.churn_probability)}
+        note={
+          score.beyond_grid
+            ? "silent for longer than the model knows; this is its last word"
+            : `as of ${new Date(score.as_of).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}`
+        }
+      />
+      <Figure
+        name="Last seen"
+        value={user.last_seen_at === null ? "never" : <Moment at={user.last_seen_at} />}
+        note={
+          user.evidence.usual_gap_hours === null
+            ? "no rhythm known yet"
+            : `usually every ${span(user.evidence.usual_gap_hours * HOUR)}`
+        }
+      />
+      <Figure name="Alert threshold" {...threshold(user, Date.parse(score.as_of))} />
+      <Figure
+        name="With you since"
+        value={since(user)}
+        note={`${count(user.evidence.active_days, "active day")}, ${count(user.evidence.events, "event")}`}
+      />
+    </dl>
+  );
+}
+
+function since(user: UserPage): ReactNode {
+  const at = user.signed_up_at ?? user.first_seen_at;
+  return at === null ? "unknown" : <Moment at={at} />;
+}
+
+function threshold(user: UserPage, now: number): { value: ReactNode; note: string } {
+  if (user.at_risk_at === null) return { value: "not reached", note: "by silence alone" };
+  const reached = Date.parse(user.at_risk_at) <= now;
+  return {
+    value: <Moment at={user.at_risk_at} />,
+    note: reached ? "when silence reached it" : "if they stay silent",
+  };
+}
+
+function Comeback({ user }: { user: UserPage }) {
+  const back = user.comeback;
+  if (back === null) return null;
+  return (
+    <Panel title="What would bring them back">
+      <p className="saying">{back.text}</p>
+      <p className="note">
+        An ordinary visit of theirs: {count(back.pages, "page")}, {count(back.minutes, "minute")}
+        {user.evidence.usual_gap_hours !== null && <>, every {span(back.every_days * 24 * HOUR)}</>}
+        . Counted as if it had happened, with the same model; it promises nothing about how to get
+        there.
+      </p>
+    </Panel>
+  );
+}
+
+function Ahead({ user }: { user: UserPage }) {
+  const points = ahead(user.crossings);
+  if (user.last_seen_at === null || user.score === null || user.crossings.length === 0) return null;
+  return (
+    <Panel
+      title="If they stay silent"
+      note="The risk that silence alone has brought, or will bring."
+    >
+      {points.length === 0 ? (
+        <p>Silence does not raise this user's risk to any rung of the model's ladder.</p>
+      ) : (
+        <SilenceCurve
+          points={points}
+          lastSeen={Date.parse(user.last_seen_at)}
+          now={Date.parse(user.score.as_of)}
+          atRiskAt={user.at_risk_at === null ? null : Date.parse(user.at_risk_at)}
+        />
+      )}
+    </Panel>
+  );
+}
+
+function Evidence({ user }: { user: UserPage }) {
+  const { missing } = user.evidence;
+  return (
+    <Panel title="What this rests on">
+      <ul className="facts">
+        <li>
+          {count(user.evidence.events, "event")} on {count(user.evidence.active_days, "day")}
+        </li>
+        <li>
+          first seen {user.first_seen_at === null ? "never" : <Moment at={user.first_seen_at} />},
+          signed up {user.signed_up_at === null ? "unknown" : <Moment at={user.signed_up_at} />}
+        </li>
+        {missing.length > 0 && (
+          <li>never stated: {missing.map((each) => each.replaceAll("_", " ")).join(", ")}</li>
+        )}
+        <li>
+          record up to log {user.position.log}, partition {user.position.partition}, offset{" "}
+          {number(user.position.offset)}
+        </li>
+        {user.score !== null && (
+          <li>
+            model <code>{user.score.model_version}</code>
+          </li>
+        )}
+      </ul>
+    </Panel>
+  );
+}
+
+function Numbers({ user }: { user: UserPage }) {
+  const { data: model } = useQuery(modelQuery);
+  const described = new Map(
+    [...(model?.features ?? []), ...(model?.predict_inputs ?? [])].map((each) => [each.name, each]),
+  );
+  return (
+    <Panel title="Everything the model reads">
+      <details>
+        <summary>{count(Object.keys(user.features).length, "number")}</summary>
+        <table className="plain">
+          <thead>
+            <tr>
+              <th scope="col">Name</th>
+              <th scope="col" className="of-number">
+                Value
+              </th>
+              <th scope="col">Unit</th>
+              <th scope="col">What it is</th>
+            </tr>
+          </thead>
+          <tbody>
+            {Object.entries(user.features).map(([name, value]) => (
+              <tr key={name}>
+                <th scope="row">{name.replaceAll("_", " ")}</th>
+                <td className="of-number">{value === null ? "unknown" : number(value)}</td>
+                <td>{described.get(name)?.unit}</td>
+                <td>{described.get(name)?.definition}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </details>
+    </Panel>
+  );
+}

@@ -1,0 +1,51 @@
+/** Moments on the page: relative or exact, as the viewer chose, counted from the data's now. */
+import { createContext, useContext, useMemo, useState, type ReactNode } from "react";
+import { useQuery } from "@tanstack/react-query";
+import { clockQuery } from "../api/queries.ts";
+import { keep, kept } from "./storage.ts";
+import { exact, relative, short } from "../words/times.ts";
+
+export type TimesShown = "relative" | "exact";
+
+const Shown = createContext<{ shown: TimesShown; show: (shown: TimesShown) => void }>({
+  shown: "relative",
+  show: () => undefined,
+});
+
+export function TimesProvider({ children }: { children: ReactNode }) {
+  const [shown, setShown] = useState<TimesShown>(() =>
+    kept("times") === "exact" ? "exact" : "relative",
+  );
+  const value = useMemo(
+    () => ({
+      shown,
+      show: (chosen: TimesShown) => {
+        keep("times", chosen === "exact" ? chosen : null);
+        setShown(chosen);
+      },
+    }),
+    [shown],
+  );
+  return <Shown value={value}>{children}</Shown>;
+}
+
+export const useTimesShown = () => useContext(Shown);
+
+/** The gateway's now, null until it is known. */
+export function useDataNow(): number | null {
+  const { data } = useQuery(clockQuery);
+  return data?.asOf ?? null;
+}
+
+/** One moment; `by` the viewer's clock rather than the data's for what this machine noted. */
+export function Moment({ at, by = "data" }: { at: string | number; by?: "data" | "viewer" }) {
+  const dataNow = useDataNow();
+  const { shown } = useTimesShown();
+  const moment = typeof at === "number" ? at : Date.parse(at);
+  const now = by === "viewer" ? Date.now() : dataNow;
+  return (
+    <time dateTime={new Date(moment).toISOString()} title={exact(moment)} className="moment">
+      {shown === "exact" || now === null ? short(moment) : relative(moment, now)}
+    </time>
+  );
+}
