@@ -1,7 +1,7 @@
 """The one Redis value that holds everything known of a user.
 
-A record is a fixed-size, versioned, packed numpy row: a thousand of them decode with one
-`np.frombuffer`. It has two parts:
+A record is a fixed-size, versioned numpy row, stored without its zeros (`contracts.packing`). It
+has two parts:
 
 * FACTS are a pure function of the log up to the record's position (see `model.fold`). No floats:
   times in ms, durations in seconds, money in cents, decays in fixed point.
@@ -19,10 +19,16 @@ import numpy as np
 
 from contracts.times import NEVER
 
-RECORD_VERSION: Final = 1
+RECORD_VERSION: Final = 2
 
-OLDER_VERSIONS: Final[Mapping[int, Callable[[bytes], bytes]]] = {}
-"""Version of an earlier release to what turns its bytes into a record of this version.
+
+def _of_version_1(stored: bytes) -> bytes:
+    """The same layout, stored as it is, zeros and all."""
+    return bytes([RECORD_VERSION]) + stored[1:]
+
+
+OLDER_VERSIONS: Final[Mapping[int, Callable[[bytes], bytes]]] = {1: _of_version_1}
+"""Version of an earlier release to what turns its stored bytes into those of a row of this one.
 
 A layout changes over two releases: the first reads the new one besides its own, the second writes
 it. So a release may be taken back, and scorers of both may run at once while it is rolled out.

@@ -67,17 +67,15 @@ class Reader:
         self._known = [only or keys.FIRST] * SHARDS
 
     async def strings(
-        self, name: Callable[[str, int], str], user_ids: Sequence[str]
+        self, prefix: Callable[[int, int], str], user_ids: Sequence[str]
     ) -> list[bytes | None]:
-        """The string each user has: `name` makes its key from the user_id and the generation."""
+        """The string each user has, whose key is a prefix of shard and generation, and the user."""
         shards = [shard_of(user_id) for user_id in user_ids]
         involved = sorted(set(shards))
         serving = [keys.serving(shard, self._topic) for shard in involved]
         while True:
-            known = self._known
-            wanted = [
-                name(user_id, known[at]) for user_id, at in zip(user_ids, shards, strict=True)
-            ]
+            before = [prefix(shard, known) for shard, known in enumerate(self._known)]
+            wanted = [before[at] + user_id for user_id, at in zip(user_ids, shards, strict=True)]
             values = await mget(self._redis, wanted + serving)
             if self._still(involved, values[len(wanted) :]):
                 return values[: len(wanted)]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import aiokafka.admin.client
 import aiokafka.client
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
@@ -36,24 +36,30 @@ from runtime.settings import ServiceSettings
 _ask = partial(MetadataRequest, allow_auto_topic_creation=False)
 aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = _ask
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = list[tuple[str, bytes]]
 
 MAX_BATCH_BYTES = 512 * 1024
 FETCH_WAIT_MS = 200
 """How long a broker may hold an empty fetch: also how stale the partition clock may be."""
+PREFETCH_WAIT_SECONDS = 0.01
+"""How long records that nobody took yet keep the other partitions of a broker from being asked for.
+
+aiokafka asks a broker for one thing at a time, and would rather have all partitions in it: a
+partition that is not goes unheard until the others have news. A tenth of a second, its default, is
+what an event would have to wait for behind another partition's batch.
+"""
 HEARTBEAT_MS = 250
 """A member learns of a rebalance with its next heartbeat, and until then the others wait for it."""
 GOODBYE_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A record to publish; `timestamp_ms` becomes its Kafka timestamp."""
 
     key: bytes | None
     value: bytes | None
     timestamp_ms: int
-    headers: Headers = ()
+    headers: Headers = []
 
 
 def murmur2_partitioner(key: bytes | None, all_partitions: list[int], available: list[int]) -> int:
@@ -117,6 +123,7 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def start(self) -> None:
         await super().start()
         fetcher = self._fetcher
+        fetcher._prefetch_backoff = PREFETCH_WAIT_SECONDS
         fetch = fetcher._proc_fetch_request
 
         async def noted(assignment: Any, node: int, request: Any) -> bool:
@@ -221,16 +228,11 @@ def batches(producer: AIOKafkaProducer, messages: Iterable[Message]) -> Iterator
     """The messages as few batches for `send_batch`, in order; none when there are no messages."""
     batch = producer.create_batch()
     for message in messages:
-        fields: dict[str, Any] = {
-            "key": message.key,
-            "value": message.value,
-            "timestamp": message.timestamp_ms,
-            "headers": list(message.headers),
-        }
-        if batch.append(**fields) is None:
+        at, key, value = message.timestamp_ms, message.key, message.value
+        if batch.append(timestamp=at, key=key, value=value, headers=message.headers) is None:
             yield batch
             batch = producer.create_batch()
-            batch.append(**fields)
+            batch.append(timestamp=at, key=key, value=value, headers=message.headers)
     if batch.record_count():
         yield batch
 
@@ -264,6 +266,24 @@ class Publisher:
         for partition, at_home in by_home(messages, partitions).items():
             await self.publish(topic, partition, at_home)
 
+    async def publish_at_once(
+        self, topic: str, partition: int, messages: Iterable[Message]
+    ) -> None:
+        """Like `publish`, but a batch does not wait for the one before to be acknowledged.
+
+        For what may be published again from anywhere: behind a failure some may have arrived.
+        """
+        under_way: list[asyncio.Future[Any]] = []
+        try:
+            for batch in batches(self._producer, messages):
+                under_way.append(await self._producer.send_batch(batch, topic, partition=partition))
+            await asyncio.gather(*under_way)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise LogUnavailable(f"Kafka, publishing to {topic}: {error!r}") from error
+        finally:
+            for acknowledged in under_way:
+                acknowledged.add_done_callback(_heard)
+
     async def publish(self, topic: str, partition: int, messages: Iterable[Message]) -> None:
         """Publish in order; returns when all are acknowledged, raises LogUnavailable otherwise."""
         try:
@@ -273,6 +293,12 @@ class Publisher:
                 await (await self._producer.send_batch(batch, topic, partition=partition))
         except (KafkaError, OSError, TimeoutError) as error:
             raise LogUnavailable(f"Kafka, publishing to {topic}: {error!r}") from error
+
+
+def _heard(acknowledged: asyncio.Future[Any]) -> None:
+    """Take note of a failure that nobody waits for any more."""
+    if not acknowledged.cancelled():
+        acknowledged.exception()
 
 
 async def ensure_topics(

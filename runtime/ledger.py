@@ -15,8 +15,9 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import Protocol
+from typing import Final, Protocol
 
+import msgspec
 from redis.asyncio import Redis
 
 from contracts.errors import Refused
@@ -89,46 +90,78 @@ class Marks:
         return replace(self, stored=moved, arrived=after)
 
 
+Operation = tuple[str, Sequence[str], Sequence[str | bytes | int | float]]
+"""A letter (see save.lua), the keys it is done to, all of one shard, and its arguments."""
+
+_TEXT: Final = b"\xdb"
+"""How msgpack begins a text whose length takes four bytes."""
+
+AT_ONCE: Final = 1_000
+"""Keys or members of one operation: Lua's stack bounds what a script can name at once."""
+
+
 @dataclass(slots=True)
 class Effects:
-    """What a batch writes besides its watermark; every key belongs to one shard."""
+    """What a batch writes besides its watermark; every key belongs to one shard.
 
-    operations: list[tuple[str, str, tuple[str | bytes | int | float, ...]]] = field(
-        default_factory=list
-    )
+    Done in the order of the calls.
+    """
+
+    operations: list[Operation] = field(default_factory=list)
     arrived: Mapping[int, Arrived] = field(default_factory=dict)
     """By shard, what it holds of the records sent home, where that has changed."""
 
     def put(self, key: str, value: bytes, ttl_ms: int | None = None) -> None:
         """Set a string, with a lifetime if given."""
-        if ttl_ms is None:
-            self.operations.append(("S", key, (value,)))
-        else:
-            self.operations.append(("X", key, (value, ttl_ms)))
+        self.put_all((key,), (value,), ttl_ms)
+
+    def put_all(
+        self, names: Sequence[str], values: Sequence[bytes], ttl_ms: int | None = None
+    ) -> None:
+        """Set as many strings of one shard."""
+        for start in range(0, len(names), AT_ONCE):
+            some = names[start : start + AT_ONCE], values[start : start + AT_ONCE]
+            if ttl_ms is None:
+                self.operations.append(("S", *some))
+            else:
+                self.operations.append(("X", some[0], (ttl_ms, *some[1])))
 
     def delete(self, key: str) -> None:
         """Remove a key."""
-        self.operations.append(("D", key, ()))
+        self.operations.append(("D", (key,), ()))
 
     def index(self, key: str, member: str | bytes, score: float | None) -> None:
         """Put a member into a sorted set at `score`, or take it out for None."""
-        if score is None:
-            self.operations.append(("R", key, (member,)))
-        else:
-            self.operations.append(("Z", key, (score, member)))
+        self.index_all(key, (member,), (score,))
+
+    def index_all(
+        self, key: str, members: Sequence[str | bytes], scores: Sequence[float | None]
+    ) -> None:
+        """Put members into a sorted set at their scores, or take out those without; each once."""
+        for start in range(0, len(members), AT_ONCE):
+            some = list(
+                zip(scores[start : start + AT_ONCE], members[start : start + AT_ONCE], strict=True)
+            )
+            placed: list[str | bytes | float] = []
+            for score, member in some:
+                if score is not None:
+                    placed += (score, member)
+            if placed:
+                self.operations.append(("Z", (key,), placed))
+            if len(placed) < 2 * len(some):
+                gone = [member for score, member in some if score is None]
+                self.operations.append(("R", (key,), gone))
 
     def keep_highest(self, key: str, count: int) -> None:
         """Trim a sorted set to its `count` highest members."""
-        self.operations.append(("T", key, (count,)))
+        self.operations.append(("T", (key,), (count,)))
 
-    def all_operations(
-        self, topic: str, marks: Marks
-    ) -> list[tuple[str, str, tuple[str | bytes | int | float, ...]]]:
+    def all_operations(self, topic: str, marks: Marks) -> list[Operation]:
         """The operations, and those that store what arrived beside the marks."""
         return self.operations + [
             (
                 "H",
-                keys.marks(shard, topic, marks.generation),
+                (keys.marks(shard, topic, marks.generation),),
                 (arrived_field(marks.partition), arrivals.pack(arrived)),
             )
             for shard, arrived in self.arrived.items()
@@ -200,8 +233,8 @@ class RedisLedger:
     async def save(self, expected: Marks, to: Mark, clock_ms: int, effects: Effects) -> Marks:
         moved = expected.moved_to(to, effects.arrived)
         parts = [_Part(self._fixed_keys(group, expected.generation)) for group in self._groups]
-        for letter, key, arguments in effects.all_operations(self._topic, expected):
-            parts[self._group_of[keys.shard_in(key)]].add(letter, key, arguments)
+        for operation in effects.all_operations(self._topic, expected):
+            parts[self._group_of[keys.shard_in(operation[1][0])]].add(operation)
         calls = [
             self._script(
                 keys=part.keys,
@@ -210,7 +243,7 @@ class RedisLedger:
                     expected.generation,
                     *_texts(expected.stored[shard] for shard in group),
                     *_texts(moved.stored[shard] for shard in group),
-                    *part.operations,
+                    part.packed(),
                 ],
             )
             for group, part in zip(self._groups, parts, strict=True)
@@ -254,19 +287,25 @@ def marks_in(answers: Sequence[Sequence[bytes | None]], partition: int, generati
 
 
 class _Part:
-    """What one script writes: keys by number, and operations that name them so."""
+    """What one script writes: keys, and operations that take theirs from them in turn."""
 
     def __init__(self, fixed: list[str]) -> None:
         self.keys = fixed
-        self.operations: list[str | bytes | int | float] = []
-        self._places: dict[str, int] = {}
+        self._operations: list[tuple[str, int, list[str | float | msgspec.Raw]]] = []
 
-    def add(self, letter: str, key: str, arguments: tuple[str | bytes | int | float, ...]) -> None:
-        place = self._places.get(key)
-        if place is None:
-            self.keys.append(key)
-            place = self._places[key] = len(self.keys)
-        self.operations += (letter, place, *arguments)
+    def add(self, operation: Operation) -> None:
+        letter, names, arguments = operation
+        self.keys += names
+        words = [_text(each) if isinstance(each, bytes) else each for each in arguments]
+        self._operations.append((letter, len(names), words))
+
+    def packed(self) -> bytes:
+        return msgspec.msgpack.encode(self._operations)
+
+
+def _text(value: bytes) -> msgspec.Raw:
+    """Bytes as msgpack may say them to Lua: as a text, which there may hold any."""
+    return msgspec.Raw(_TEXT + len(value).to_bytes(4, "big") + value)
 
 
 def _texts(marks: Iterable[Mark | None]) -> list[str]:

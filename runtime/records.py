@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from redis.asyncio import Redis
 
+from contracts import packing
 from contracts.errors import Misconfigured
 from contracts.record import OLDER_VERSIONS, RECORD, RECORD_VERSION, blank_records
 from contracts.topics import ACTIVITY
@@ -37,13 +38,14 @@ class RecordStore:
         if not user_ids:
             return []
         with redis_errors("loading records"):
-            return await self._reader.strings(keys.record, user_ids)
+            return await self._reader.strings(keys.record_prefix, user_ids)
 
 
 Upgrades = Mapping[int, Callable[[bytes], bytes]]
-"""Older version to what turns its bytes into a record of this release."""
+"""Older version to what turns its stored bytes into the bytes of a RECORD of this release."""
 
-_BLANK = blank_records(1).tobytes()
+_BLANK = packing.pack(blank_records(1))[0]
+_CURRENT = bytes([RECORD_VERSION])
 
 
 def unpack(values: Sequence[bytes | None], older: Upgrades = OLDER_VERSIONS) -> np.ndarray:
@@ -51,19 +53,30 @@ def unpack(values: Sequence[bytes | None], older: Upgrades = OLDER_VERSIONS) -> 
 
     Raises Misconfigured where the bytes are of a version this release does not know.
     """
-    rows = []
-    for value in values:
-        if value is None:
-            rows.append(_BLANK)
-        elif len(value) == RECORD.itemsize and value[0] == RECORD_VERSION:
-            rows.append(value)
-        elif value and value[0] in older:
-            rows.append(older[value[0]](value))
-        else:
-            raise Misconfigured(
-                f"Redis holds a user record of version {value[0] if value else '?'} with "
-                f"{len(value)} bytes; this release reads version {RECORD_VERSION} with "
-                f"{RECORD.itemsize} and versions {sorted(older)}: upgrade Ebbtide, or run "
-                "`ebbtide rebuild`"
-            )
-    return np.frombuffer(bytearray(b"".join(rows)), RECORD)
+    current = [_BLANK if value is None else value for value in values]
+    others = [i for i, value in enumerate(current) if value[:1] != _CURRENT]
+    of_others = []
+    for i in others:
+        of_others.append(_upgraded(current[i], older))
+        current[i] = _BLANK
+    try:
+        records = packing.unpack(current)
+    except ValueError as error:
+        raise Misconfigured(
+            f"Redis holds {error}: a newer Ebbtide wrote it, or it is damaged; upgrade, or run "
+            "`ebbtide rebuild`"
+        ) from None
+    if others:
+        records[others] = np.frombuffer(b"".join(of_others), RECORD)
+    return records
+
+
+def _upgraded(value: bytes, older: Upgrades) -> bytes:
+    row = older[value[0]](value) if value and value[0] in older else b""
+    if len(row) != RECORD.itemsize:
+        raise Misconfigured(
+            f"Redis holds a user record of version {value[0] if value else '?'} with "
+            f"{len(value)} bytes; this release reads version {RECORD_VERSION} and versions "
+            f"{sorted(older)}: upgrade Ebbtide, or run `ebbtide rebuild`"
+        )
+    return row

@@ -1,11 +1,14 @@
 -- Writes a batch's effects and its new watermark together, or nothing.
 --
 -- KEYS: of each shard the marks hash; then of each the generation that serves; then of each the
---       hold; then every key an operation names.
+--       hold; then the keys of each operation in turn.
 -- ARGV: number of shards, mark field, clock field, clock in ms (0: leave it), our generation,
---       expected mark of each shard, new mark of each shard, then operations: a letter, the index of
---       its key, arguments.
+--       expected mark of each shard, new mark of each shard, and last the operations in msgpack, a
+--       list of {letter, number of its keys, its arguments}: one string to send and to receive.
 -- Returns '' when written, else why not.
+--
+-- An operation has at most some thousand keys and arguments (`ledger.AT_ONCE`): `unpack` puts them
+-- on Lua's stack, which ends at 8,000.
 
 local shards = tonumber(ARGV[1])
 local field = ARGV[2]
@@ -29,34 +32,34 @@ for shard = 1, shards do
   end
 end
 
-local at = 6 + 2 * shards
-while at <= #ARGV do
-  local operation = ARGV[at]
-  local key = KEYS[tonumber(ARGV[at + 1])]
-  if operation == 'S' then
-    redis.call('SET', key, ARGV[at + 2])
-    at = at + 3
-  elseif operation == 'X' then
-    redis.call('SET', key, ARGV[at + 2], 'PX', ARGV[at + 3])
-    at = at + 4
-  elseif operation == 'D' then
-    redis.call('DEL', key)
-    at = at + 2
-  elseif operation == 'Z' then
-    redis.call('ZADD', key, ARGV[at + 2], ARGV[at + 3])
-    at = at + 4
-  elseif operation == 'R' then
-    redis.call('ZREM', key, ARGV[at + 2])
-    at = at + 3
-  elseif operation == 'H' then
-    redis.call('HSET', key, ARGV[at + 2], ARGV[at + 3])
-    at = at + 4
-  elseif operation == 'T' then
-    redis.call('ZREMRANGEBYRANK', key, 0, -1 - tonumber(ARGV[at + 2]))
-    at = at + 3
+local before = 3 * shards -- keys named so far
+for _, operation in ipairs(cmsgpack.unpack(ARGV[6 + 2 * shards])) do
+  local letter, count, arguments = unpack(operation)
+  local key = KEYS[before + 1]
+  if letter == 'S' then
+    local both = {}
+    for i, value in ipairs(arguments) do
+      both[2 * i - 1], both[2 * i] = KEYS[before + i], value
+    end
+    redis.call('MSET', unpack(both))
+  elseif letter == 'X' then
+    for i = 1, count do
+      redis.call('SET', KEYS[before + i], arguments[i + 1], 'PX', arguments[1])
+    end
+  elseif letter == 'D' then
+    redis.call('DEL', unpack(KEYS, before + 1, before + count))
+  elseif letter == 'Z' then
+    redis.call('ZADD', key, unpack(arguments))
+  elseif letter == 'R' then
+    redis.call('ZREM', key, unpack(arguments))
+  elseif letter == 'H' then
+    redis.call('HSET', key, unpack(arguments))
+  elseif letter == 'T' then
+    redis.call('ZREMRANGEBYRANK', key, 0, -1 - arguments[1])
   else
-    return redis.error_reply('unknown operation ' .. operation)
+    return redis.error_reply('unknown operation ' .. letter)
   end
+  before = before + count
 end
 
 for shard = 1, shards do

@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any, cast
 
 from redis.asyncio import Redis, RedisCluster
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import NoPermissionError, ResponseError
 
 from contracts.errors import Misconfigured
@@ -21,6 +22,8 @@ from runtime.redis_errors import redis_errors
 
 CONNECT_SECONDS = 2.0
 CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+
+_SERIALIZER = HiredisRespSerializer()
 
 _ONE_SERVER = (tuple(range(SHARDS)),)
 _CLUSTER = tuple((shard,) for shard in range(SHARDS))
@@ -37,6 +40,17 @@ class _Cluster(RedisCluster):
         return await super().execute_command(*args, **kwargs)
 
 
+class _PacksInC:
+    """A connection that writes commands by hiredis.
+
+    redis-py's for asyncio only read by it and write in Python, where a command of some thousand
+    arguments takes eight times as long.
+    """
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return cast("list[bytes]", _SERIALIZER.pack(*args))
+
+
 def connect(url: str, *, timeout_seconds: float = 10.0) -> Redis:
     """Return a client of bytes; connects when first used, retries once after a lost connection.
 
@@ -44,12 +58,16 @@ def connect(url: str, *, timeout_seconds: float = 10.0) -> Redis:
     """
     scheme, separator, address = url.partition("://")
     if scheme not in CLUSTER_SCHEMES:
-        return Redis.from_url(
+        redis = Redis.from_url(
             url,
             socket_timeout=timeout_seconds,
             socket_connect_timeout=CONNECT_SECONDS,
             health_check_interval=30,
         )
+        pool = redis.connection_pool
+        kind = pool.connection_class
+        pool.connection_class = type(kind.__name__, (_PacksInC, kind), {})
+        return redis
     cluster = _Cluster.from_url(
         f"{CLUSTER_SCHEMES[scheme]}{separator}{address}",
         socket_timeout=timeout_seconds,

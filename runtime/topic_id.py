@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 from uuid import UUID
 
 from aiokafka import TopicPartition
@@ -28,6 +29,7 @@ from aiokafka.protocol.types import (
 )
 
 from contracts.errors import LogUnavailable
+from runtime.shared_answers import SharedAnswers
 
 REQUEST_TIMEOUT_MS = 10_000
 
@@ -132,6 +134,8 @@ class TopicIds:
         )
         self._starting = asyncio.Lock()  # partitions ask at once, and one connection is enough
         self._started = False
+        # Every partition asks with every batch.
+        self._answers = SharedAnswers(self._ask)
 
     async def incarnation(self, topic: str, partition: int | None = None) -> Incarnation | None:
         """The topic as the leader of `partition` knows it, None when there is no such topic.
@@ -144,8 +148,7 @@ class TopicIds:
                 if not self._started:
                     await self._client.bootstrap()
                     self._started = True
-            node = self._node(topic, partition)
-            response = await self._client.send(node, _MetadataRequest(topic))
+            response = await self._answers.ask((self._node(topic, partition), topic))
         except (KafkaError, OSError, TimeoutError, NotImplementedError) as error:
             self._client.force_metadata_update()
             raise LogUnavailable(f"Kafka, asking for the id of {topic}: {error!r}") from error
@@ -155,6 +158,10 @@ class TopicIds:
         if for_code(error_code).__name__ == "UnknownTopicOrPartitionError":
             return None
         raise LogUnavailable(f"Kafka, asking for the id of {topic}: {for_code(error_code)!r}")
+
+    async def _ask(self, about: tuple[int, str]) -> Any:
+        node, topic = about
+        return await self._client.send(node, _MetadataRequest(topic))
 
     def _node(self, topic: str, partition: int | None) -> int:
         if partition is not None:

@@ -229,7 +229,7 @@ class PartitionScorer:
                 for i in forgotten
             ]
             if tombstones:
-                await self._tools.publisher.publish_home(SCORES, tombstones)
+                await self._publish_here(tombstones)
             await self._publish(
                 [reading.user_ids[i] for i in scored], after[scored], before[scored]
             )
@@ -327,17 +327,29 @@ class PartitionScorer:
         if not user_ids:
             return
         triggers: list[Trigger] = [TRIGGERS[t] for t in records["outlook"]["trigger"]]
-        published_at = wall_ms()
         messages = self._tools.writer.messages(
-            user_ids, records, previous_probability(before), triggers, published_at
+            user_ids,
+            records,
+            previous_probability(before),
+            triggers,
+            partition=self._here.partition,
+            published_at_ms=wall_ms(),
         )
-        await self._tools.publisher.publish_home(SCORES, messages)
+        await self._publish_here(messages)
         metrics = self._tools.metrics
         for trigger, count in Counter(triggers).items():
             metrics.scores.labels(trigger).inc(count)
         arrived = records["facts"]["log_time"][records["outlook"]["trigger"] == _ACTIVITY]
         if len(arrived):
             metrics.score_lag.observe(max(wall_ms() - int(arrived.min()), 0) / 1000)
+
+    async def _publish_here(self, messages: list[Message]) -> None:
+        """Publish what is about users of this partition, at their homes in `churn-score`."""
+        publisher, here = self._tools.publisher, self._here
+        if await publisher.partitions(SCORES) == here.partitions:
+            await publisher.publish_at_once(SCORES, here.partition, messages)
+        else:
+            await publisher.publish_home(SCORES, messages)
 
     def _keep(
         self, effects: Effects, user_ids: list[str], records: np.ndarray, gone: np.ndarray

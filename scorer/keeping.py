@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from contracts.partition import shard
+from contracts.packing import pack
+from contracts.partition import SHARDS, shard
 from contracts.record import HAS_SCORE
 from runtime import keys
 from runtime.ledger import Effects
@@ -24,19 +26,28 @@ def keep(
     gone: np.ndarray,
     ttl_ms: int | None,
 ) -> None:
-    """Add users to what a save writes.
+    """Add users, each named once, to what a save writes.
 
     records: (n,) RECORD; homes: the partition of each; gone: (n,) bool, who is in no list of users
     any more (erased, expired).
     """
-    outlook = records["outlook"]
-    size = records.dtype.itemsize
-    packed = records.tobytes()
-    due = outlook["due"].tolist()
-    ranked = (((outlook["state"] & HAS_SCORE) != 0) & ~gone).tolist()
-    risk = (outlook["probability"] / MICRO).tolist()
-    for i, user_id in enumerate(user_ids):
-        at = shard(user_id)
-        effects.put(keys.record(user_id, generation), packed[i * size : (i + 1) * size], ttl_ms)
-        effects.index(keys.timers(at, homes[i], generation), user_id, index_score(due[i]))
-        effects.index(keys.rank(at, generation), user_id, risk[i] if ranked[i] else None)
+    places = np.array(homes, np.intp) * SHARDS + [shard(user_id) for user_id in user_ids]
+    # Users of one index side by side: an operation writes to one index at a time.
+    order = np.argsort(places, kind="stable")
+    outlook = records["outlook"][order]
+    values = pack(records[order])
+    names = [user_ids[i] for i in order.tolist()]
+    due = [index_score(moment) for moment in outlook["due"].tolist()]
+    unranked = ((outlook["state"] & HAS_SCORE) == 0) | gone[order]
+    risk: list[float | None] = (outlook["probability"] / MICRO).tolist()
+    for i in np.flatnonzero(unranked).tolist():
+        risk[i] = None
+    used, starts = np.unique(places[order], return_index=True)
+    bounds = pairwise([*starts.tolist(), len(order)])
+    for place, (start, end) in zip(used.tolist(), bounds, strict=True):
+        home, at = divmod(place, SHARDS)
+        of = names[start:end]
+        prefix = keys.record_prefix(at, generation)
+        effects.put_all([prefix + name for name in of], values[start:end], ttl_ms)
+        effects.index_all(keys.timers(at, home, generation), of, due[start:end])
+        effects.index_all(keys.rank(at, generation), of, risk[start:end])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from contracts.times import MINUTE_MS
 from contracts.topics import ACTIVITY, SCORES
@@ -25,7 +26,10 @@ async def serve(settings: ScorerSettings, stop: asyncio.Event) -> None:
     """Score until `stop` is set; raises Misconfigured when a person has to look."""
     model = artefact.load(settings.model_dir, trusted_sha256=settings.model_sha256)
     artefact.require_rules(model, settings.fold_rules)
-    await score_with(model, settings, stop, Explainer(model).reasons)
+    explainer = Explainer(model)
+    # While it connects: the first question would else take seconds, with every partition waiting.
+    prepared = asyncio.ensure_future(asyncio.to_thread(explainer.prepare))
+    await score_with(model, settings, stop, explainer.reasons, prepared)
 
 
 async def score_with(
@@ -33,14 +37,16 @@ async def score_with(
     settings: ScorerSettings,
     stop: asyncio.Event,
     explain: Explain = unexplained,
+    prepared: Awaitable[None] | None = None,
 ) -> None:
-    """Like `serve`, with a model already loaded."""
+    """Like `serve`, with a model already loaded; no partition is opened before `prepared`."""
     rules = settings.fold_rules
 
     async def prepare(parts: Parts) -> OpenPartition:
         names = Names(parts.redis)
         await names.load()
-        partitions = await parts.publisher.partitions(ACTIVITY)
+        if prepared is not None:
+            await asyncio.shield(prepared)
         tools = Tools(
             model=model,
             rules=rules,
@@ -50,7 +56,6 @@ async def score_with(
             names=names,
             writer=ScoreWriter(
                 model,
-                partitions,
                 settings.alert_threshold,
                 names.name,
                 explain,

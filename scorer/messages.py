@@ -8,18 +8,18 @@ from typing import Protocol
 
 import numpy as np
 
-from contracts.partition import home
 from contracts.record import CANCELLED, HAS_CURVE, HAS_SCORE
 from contracts.scores import Position, Reason, Trigger, score_id
 from contracts.times import DAY_MS, HOUR_MS, NEVER, from_ms
-from contracts.topics import SCHEMA_VERSION, cloud_event_headers
+from contracts.topics import SCHEMA_VERSION, CloudEvents
 from model.features import missing, usual_gap_ms
 from model.silence import SilentModel, at_risk_at
 from runtime.kafka import Message
-from scorer.score_text import crossings, json_text, moment, moments, numbers, repeated
+from scorer.score_text import bare_moments, crossings, json_text, moments, numbers, repeated
 
 MICRO = 1_000_000
 PUBLISHED_HEADER = "ebbtide-published-at"
+_ENVELOPE = CloudEvents("/ebbtide/scorer", "ebbtide.churn-score")
 
 
 class ScoringModel(SilentModel, Protocol):
@@ -50,7 +50,6 @@ class ScoreWriter:
     """Turns records with a fresh outlook into messages for `churn-score`."""
 
     model: ScoringModel
-    partitions: int
     alert_threshold: float
     name: Callable[[int], str | None]
     explain: Explain = unexplained
@@ -63,12 +62,14 @@ class ScoreWriter:
         records: np.ndarray,
         previous: np.ndarray,
         triggers: list[Trigger],
+        *,
+        partition: int,
         published_at_ms: int,
     ) -> list[Message]:
         """One score per user, with the moment scored (not the moment sent) as Kafka timestamp.
 
         records: (n,) RECORD whose outlook holds the new score; previous: (n,) the probabilities
-        before as `previous_probability` gives them.
+        before as `previous_probability` gives them; partition: the home of them all.
         """
         model, facts, outlook = self.model, records["facts"], records["outlook"]
         levels, curve, last_seen = model.levels, outlook["curve"], facts["last_seen"]
@@ -76,14 +77,19 @@ class ScoreWriter:
         curve_from = np.where(outlook["state"] & HAS_CURVE != 0, last_seen, NEVER)
         risk_at = at_risk_at(curve, levels, curve_from, self.alert_threshold)
         risk_at[curve_from == NEVER] = NEVER
-        scored_at = outlook["scored_at"].tolist()
-        logs, offsets = facts["log_number"].tolist(), facts["offset"].tolist()
         published = (PUBLISHED_HEADER, from_ms(published_at_ms).isoformat().encode())
-        version, origin = json_text(model.version), json_text(model.origin)
+        model_told = (
+            f'"horizon_days":{model.horizon_days},"model_version":{json_text(model.version)},'
+            f'"origin":{json_text(model.origin)}'
+        )
         found = []
-        for i, (
+        for (
             user_id,
             trigger,
+            at,
+            scored,
+            log,
+            offset,
             verdict,
             before,
             last_seen_at,
@@ -93,44 +99,37 @@ class ScoreWriter:
             evidence,
             attributes,
             reasons,
-        ) in enumerate(
-            zip(
-                user_ids,
-                triggers,
-                self._verdicts(outlook),
-                numbers(previous),
-                moments(last_seen),
-                numbers(facts["flags"] & CANCELLED != 0),
-                crossings(levels, curve, curve_from),
-                moments(risk_at),
-                _evidence(facts),
-                self._attributes(facts),
-                self._reasons(facts, outlook, triggers),
-                strict=True,
-            )
+        ) in zip(
+            user_ids,
+            triggers,
+            outlook["scored_at"].tolist(),
+            bare_moments(outlook["scored_at"]),
+            facts["log_number"].tolist(),
+            facts["offset"].tolist(),
+            self._verdicts(outlook),
+            numbers(previous),
+            moments(last_seen),
+            numbers(facts["flags"] & CANCELLED != 0),
+            crossings(levels, curve, curve_from),
+            moments(risk_at),
+            _evidence(facts),
+            self._attributes(facts),
+            self._reasons(facts, outlook, triggers),
+            strict=True,
         ):
-            at = scored_at[i]
-            scored = moment(at)
-            position = Position(logs[i], offsets[i], home(user_id, self.partitions))
+            position = Position(log, offset, partition)
             event_id = score_id(user_id, position, at, trigger, model.version)
             value = (
                 f'{{"score_id":"{event_id}","user_id":{json_text(user_id)},{verdict},'
                 f'"previous_probability":{before},"scored_at":"{scored}Z","trigger":"{trigger}",'
                 f'"last_seen_at":{last_seen_at},"cancelled":{cancelled},"crossings":[{rungs}],'
-                f'"at_risk_at":{at_risk},"horizon_days":{model.horizon_days},'
-                f'"model_version":{version},"origin":{origin},'
+                f'"at_risk_at":{at_risk},{model_told},'
                 f'"evidence":{evidence},"attributes":{attributes},'
-                f'"position":{{"log":{position.log},"offset":{position.offset},'
-                f'"partition":{position.partition}}},'
+                f'"position":{{"log":{log},"offset":{offset},"partition":{partition}}},'
                 f'"reasons":{json_text(reasons) if reasons else "[]"},'
                 f'"schema_version":{SCHEMA_VERSION}}}'
             )
-            headers = cloud_event_headers(
-                event_id=event_id,
-                source="/ebbtide/scorer",
-                kind="ebbtide.churn-score",
-                time=scored + "+00:00",
-            )
+            headers = _ENVELOPE.headers(event_id, scored + "+00:00")
             headers.append(published)
             found.append(Message(user_id.encode(), value.encode(), at, headers))
         return found
@@ -152,7 +151,7 @@ class ScoreWriter:
 
     def _attributes(self, facts: np.ndarray) -> list[str]:
         names = [
-            repeated(map(self.name, facts[field].tolist()))
+            repeated(facts[field].tolist(), self.name)
             for field in ("location", "referral_source", "device_type", "plan")
         ]
         value = numbers([cents / 100 for cents in facts["value_cents"].tolist()])

@@ -5,7 +5,7 @@ Pure: a record and its place decide everything, so that a replay reads the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -24,7 +24,7 @@ from contracts.events import (
     tombstone_row,
     with_event_id,
 )
-from contracts.partition import home, shard
+from contracts.partition import homes, shard
 from contracts.times import EARLIEST_MS, LATEST_MS, NEVER
 from contracts.topics import CLOCK_HEADER, SENT_HOME_HEADER
 from runtime import keys
@@ -90,10 +90,10 @@ def read(records: Sequence[Record], here: Here, marks: Marks, rules: FoldRules) 
     ]
     passed = max(next_offsets)
     judged = next_offsets[keys.HELD_SHARD]
-    index_of: dict[str, int] = {}
+    fresh: list[tuple[Record, LogPlace, str, ActivityEvent | None, RowTuple]] = []
     arrivals = Arrivals(marks.arrived)
     for record in records:
-        if any(name == CLOCK_HEADER for name, _ in record.headers):
+        if record.headers and any(name == CLOCK_HEADER for name, _ in record.headers):
             reading.reach(record.timestamp)
             continue
         place = LogPlace(here.log, record.partition, record.offset, record.timestamp)
@@ -108,28 +108,34 @@ def read(records: Sequence[Record], here: Here, marks: Marks, rules: FoldRules) 
         reading.reach(record.timestamp)
         if record.offset >= judged:
             reading.verdicts.append((True, record.key))
-        if record.offset < next_offsets[shard(user_id)]:
+        if record.offset < passed and record.offset < next_offsets[shard(user_id)]:
             continue
-        if arrivals.is_repeat(user_id, record.headers):
+        if record.headers and arrivals.is_repeat(user_id, record.headers):
             continue
-        if home(user_id, here.partitions) != here.partition:
+        fresh.append((record, place, user_id, event, values))
+    at_home = _at_home([user_id for _, _, user_id, _, _ in fresh], here)
+    index_of: dict[str, int] = {}
+    names: set[str | None] = set()
+    for record, place, user_id, event, values in fresh:
+        if user_id not in at_home:
             if record.offset >= passed:
                 reading.away.append(_sent_home(record, user_id, event, place, here.topic_id))
-        else:
-            index = index_of.setdefault(user_id, len(index_of))
-            reading.user.append(index)
-            reading.rows.append(values)
-            reading.names.update(_names(event))
+            continue
+        reading.user.append(index_of.setdefault(user_id, len(index_of)))
+        reading.rows.append(values)
+        if event is not None:
+            names |= {event.location, event.referral_source, event.device_type, event.plan}
+    reading.names.update(name for name in names if name is not None)
     reading.user_ids = list(index_of)
     reading.arrived = arrivals.changed
     return reading
 
 
-def _names(event: ActivityEvent | None) -> Iterator[str]:
-    if event is not None:
-        for name in (event.location, event.referral_source, event.device_type, event.plan):
-            if name is not None:
-                yield name
+def _at_home(user_ids: Sequence[str], here: Here) -> set[str]:
+    """Those of the users who live here: found for a whole batch at once."""
+    users = list(set(user_ids))
+    mine = homes(users, here.partitions) == here.partition
+    return {user for user, is_mine in zip(users, mine.tolist(), strict=True) if is_mine}
 
 
 def _read_one(

@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from contracts.activity import FoldRules
 from contracts.errors import LogUnavailable, Misconfigured, Refused
 from contracts.partition import SHARDS, home
-from contracts.record import ERASED, OLDER_VERSIONS, RECORD, RECORD_VERSION
+from contracts.record import ERASED
 from contracts.topics import ACTIVITY, SCORES
 from model.fold import fold
 from runtime import keys, switching
@@ -363,10 +363,13 @@ class Rebuild:
         self._marks[partition] = await self._ledger.save(self._marks[partition], to, 0, effects)
 
     async def _records(self, user_ids: Sequence[str], generation: int) -> np.ndarray:
-        """(n,) RECORD; blank also where a newer release wrote what this one cannot read."""
+        """(n,) RECORD; blank also where there is something that this release cannot read."""
         with redis_errors("loading records"):
             values = await mget(self._redis, [keys.record(name, generation) for name in user_ids])
-        return unpack([value if value and _is_readable(value) else None for value in values])
+        try:
+            return unpack(values)
+        except Misconfigured:
+            return unpack([value if _is_readable(value) else None for value in values])
 
     async def _read_all(self, tp: TopicPartition) -> bool:
         """Whether the partition has been read to its end, as of the last fetch."""
@@ -378,10 +381,12 @@ def _tps(partitions: int) -> list[TopicPartition]:
     return [TopicPartition(ACTIVITY, partition) for partition in range(partitions)]
 
 
-def _is_readable(value: bytes) -> bool:
-    return value[0] in OLDER_VERSIONS or (
-        value[0] == RECORD_VERSION and len(value) == RECORD.itemsize
-    )
+def _is_readable(value: bytes | None) -> bool:
+    try:
+        unpack([value])
+    except Misconfigured:
+        return False
+    return True
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from contracts.partition import home
 from contracts.record import CANCELLED, HAS_CURVE
 from contracts.scores import (
     DECIMALS,
@@ -37,6 +36,7 @@ def plain_messages(
     triggers: list[Trigger],
     *,
     reasons: list[tuple[Reason, ...]],
+    partition: int,
     published_at_ms: int,
 ) -> list[Message]:
     """As `ScoreWriter.messages`, the reasons given."""
@@ -55,6 +55,7 @@ def plain_messages(
                     facts["last_seen"],
                     writer.alert_threshold,
                 )[i],
+                partition=partition,
                 reasons=reasons[i],
                 previous=None if np.isnan(previous[i]) else round(float(previous[i]), DECIMALS),
                 trigger=triggers[i],
@@ -74,6 +75,7 @@ def _score(
     outlook: np.void,
     risk_at: int,
     *,
+    partition: int,
     reasons: tuple[Reason, ...],
     previous: float | None,
     trigger: Trigger,
@@ -82,9 +84,7 @@ def _score(
 ) -> ChurnScore:
     probability = int(outlook["probability"]) / MICRO
     churns = probability >= writer.model.class_cutoff
-    position = Position(
-        int(facts["log_number"]), int(facts["offset"]), home(user_id, writer.partitions)
-    )
+    position = Position(int(facts["log_number"]), int(facts["offset"]), partition)
     scored_at = int(outlook["scored_at"])
     last_seen = int(facts["last_seen"])
     has_curve = bool(outlook["state"] & HAS_CURVE) and last_seen != NEVER

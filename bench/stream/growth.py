@@ -31,7 +31,7 @@ class Size:
 
     users: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     usual_users: int = 100_000
-    batches: tuple[int, ...] = (100, 500, 2_000, 8_000)
+    batches: tuple[int, ...] = (100, 1_000, 4_000, 8_000)
     partitions: tuple[int, ...] = (1, 8, 32)
     features: tuple[int, ...] = (4, 12, 37, 100)
     events: int = 100_000
@@ -58,7 +58,8 @@ def growth(stand: Stand, model: Model, size: Size) -> dict[str, list[Point]]:
     batches = [usual.run(b, batch=b) for b in size.batches]
     users = []
     for count in size.users:
-        usual.load(Crowd(count), PARTITIONS)
+        # The same number acts, or batches of few users would have fewer scores.
+        usual.load(Crowd(count, active=size.users[0]), PARTITIONS)
         users.append(usual.run(count, users=count))
     partitions = []
     for count in size.partitions:
@@ -69,7 +70,7 @@ def growth(stand: Stand, model: Model, size: Size) -> dict[str, list[Point]]:
     usual.load(Crowd(size.usual_users), PARTITIONS)
     strangers = usual.run("users nobody knows", users=0)
     usual.load(Crowd(size.usual_users), PARTITIONS, span_ms=2 * DAY_MS)
-    silent = usual.run("two days of log: timers fire", users=0)
+    silent = usual.run("two days of log, to the last timer", users=0, timers=True)
     return {
         "users": users,
         "batch": batches,
@@ -99,8 +100,9 @@ class _Point:
         users: int | None = None,
         partitions: int = PARTITIONS,
         batch: int | None = None,
+        timers: bool = False,
     ) -> Point:
-        """users: how many the store knows, None for the usual number."""
+        """users: how many the store knows, None for the usual number; timers: wait for all due."""
         known = self._size.usual_users if users is None else users
         memory = None
         if known:
@@ -108,7 +110,12 @@ class _Point:
                 self._stand, known, self._model, partitions=partitions, now_ms=self._now_ms
             )
         rate = scorer_rate(
-            self._stand, self._size.events, partitions=partitions, batch=batch, keep=known > 0
+            self._stand,
+            self._size.events,
+            partitions=partitions,
+            batch=batch,
+            keep=known > 0,
+            timers=timers,
         )
         return _told(x, rate, memory)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import redis
@@ -100,14 +100,12 @@ def _write(client: redis.Redis, effects: Effects) -> None:
     """The operations of a save, in few commands."""
     strings: dict[str, bytes] = {}
     scores: defaultdict[str, dict[Any, float]] = defaultdict(dict)
-    for letter, key, arguments in effects.operations:
+    for letter, names, arguments in effects.operations:
         if letter == "S":
-            (value,) = arguments
-            assert isinstance(value, bytes)
-            strings[key] = value
+            strings |= zip(names, cast("Sequence[bytes]", arguments), strict=True)
         elif letter == "Z":
-            score, member = arguments
-            scores[key][member] = float(score)
+            placed = zip(arguments[1::2], map(float, arguments[::2]), strict=True)
+            scores[names[0]] |= dict(placed)
     with client.pipeline(transaction=False) as pipe:
         pipe.mset(strings)
         for key, members in scores.items():

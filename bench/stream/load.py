@@ -31,9 +31,13 @@ class Crowd:
 
     users: int
     skew: float = 0.0
+    active: int | None = None
+    """So many of them, evenly spread, instead of all."""
 
     def draw(self, count: int, random: np.random.Generator) -> np.ndarray:
         """(count,) numbers of users, below `users`."""
+        if self.active is not None:
+            return random.integers(0, self.active, count) * (self.users // self.active)
         if not self.skew:
             return random.integers(0, self.users, count)
         weights = 1.0 / np.arange(1, self.users + 1) ** self.skew

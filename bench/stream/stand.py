@@ -148,7 +148,7 @@ class Worker:
                 words = "\n".join(self.child.last_lines())
                 raise RuntimeError(f"{self.child.name} ended:\n{words}") from None
             return None
-        counted = _parsed(text)
+        counted = series(text)
         label = f'topic="{self._topic}"'
         stages = {
             key.split('"')[1]: value
@@ -188,7 +188,7 @@ def worker(
         made.child.stop()
 
 
-def _parsed(text: str) -> dict[str, float]:
+def series(text: str) -> dict[str, float]:
     """Prometheus text: series to value."""
     pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#")
     return {name: float(value) for name, value in pairs}

@@ -24,6 +24,8 @@ PARTITIONS: Final = 8
 POLL_SECONDS: Final = 0.05
 START_SECONDS: Final = 60.0
 DONE_SECONDS: Final = 600.0
+SILENT_SECONDS: Final = 2.0
+"""Without a score: nothing more is due."""
 JOIN_SECONDS: Final = 6.0
 """Until a second member of a group surely has its partitions."""
 
@@ -50,12 +52,18 @@ class Rate:
 
 
 def scorer_rate(
-    stand: Stand, count: int, *, partitions: int = 8, batch: int | None = None, keep: bool = False
+    stand: Stand,
+    count: int,
+    *,
+    partitions: int = 8,
+    batch: int | None = None,
+    keep: bool = False,
+    timers: bool = False,
 ) -> Rate:
     """Run a scorer over the `count` preloaded events, from its first batch to its last save.
 
     keep: leave the records in the store as they are; a store without watermarks is read from the
-    beginning either way.
+    beginning either way. timers: the run goes on until no more of them fire, to the last score.
     """
     if not keep:
         with redis.Redis.from_url(stand.redis_url) as client:
@@ -66,7 +74,8 @@ def scorer_rate(
         now = before
         while not now[0].stages:
             before, now = now, _samples([scorer])
-        return _between(before, _done([scorer], count))
+        done = _done([scorer], count)
+        return _between(before, _silent([scorer], done) if timers else done)
 
 
 def together_rate(stand: Stand, messages: Iterator[Message], count: int, processes: int) -> Rate:
@@ -119,6 +128,18 @@ def _done(workers: Sequence[Worker], count: int) -> list[Sample]:
         if time.monotonic() > deadline:
             raise RuntimeError(f"the scorer does not end:\n{workers[0].child.last_lines()}")
     return now
+
+
+def _silent(workers: Sequence[Worker], now: list[Sample]) -> list[Sample]:
+    """The samples at the last score, once none has come for a while."""
+    last, deadline = now, time.monotonic() + DONE_SECONDS
+    while max(one.at for one in now) - max(one.at for one in last) < SILENT_SECONDS:
+        now = _samples(workers)
+        if [one.scores for one in now] != [one.scores for one in last]:
+            last = now
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"timers fire without end:\n{workers[0].child.last_lines()}")
+    return last
 
 
 def _between(before: Sequence[Sample], after: Sequence[Sample]) -> Rate:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from random import Random
-from typing import cast
+from typing import Any
+
+from redis.asyncio import Redis
 
 from contracts.errors import Refused
 from contracts.partition import SHARDS
 from runtime import keys
-from runtime.ledger import Effects, Ledger, Mark, Marks, RedisLedger
+from runtime.ledger import AT_ONCE, Effects, Ledger, Mark, Marks, RedisLedger
 from runtime.store import connect, text
 from runtime.testing import FakeLedger, FakeRedis
 from tests.servers import RedisServer
@@ -16,15 +18,13 @@ from tests.servers import RedisServer
 TOPIC = "things"
 TAG = "ebb:{03}:"
 
-Pairs = list[tuple[bytes, float]]
-
 
 def some_effects(random: Random) -> Effects:
     """Any mix of operations on a few keys of each type."""
     effects = Effects()
     for _ in range(random.randrange(8)):
         string, ranked = f"{TAG}s{random.randrange(3)}", f"{TAG}z{random.randrange(3)}"
-        match random.randrange(6):
+        match random.randrange(8):
             case 0:
                 effects.put(string, random.randbytes(4))
             case 1:
@@ -36,9 +36,27 @@ def some_effects(random: Random) -> Effects:
                 effects.index(ranked, random.choice("abcdé"), score)
             case 5:
                 effects.keep_highest(ranked, random.randrange(3))
+            case 6:
+                names = [f"{TAG}s{number}" for number in random.sample(range(3), 2)]
+                ttl_ms = random.choice([None, 10**8])
+                effects.put_all(names, [random.randbytes(4) for _ in names], ttl_ms)
+            case 7:
+                members = random.sample("abcdé", 3)
+                effects.index_all(ranked, members, [random.choice([None, 1.5]) for _ in members])
     if random.random() < 0.5:
         effects.arrived = {random.randrange(SHARDS): {"topic": {3: random.randrange(99)}}}
     return effects
+
+
+async def contents(redis: Redis) -> tuple[dict[str, bytes], list[list[Any]]]:
+    """The strings and sorted sets that `some_effects` writes."""
+    names = [f"{TAG}s{number}" for number in range(3)]
+    strings = {name: v for name in names if isinstance(v := await redis.get(name), bytes)}
+    return strings, [await entries(redis, f"{TAG}z{number}") for number in range(3)]
+
+
+async def entries(redis: Redis, name: str) -> list[Any]:
+    return [tuple(entry) for entry in await redis.zrange(name, 0, -1, withscores=True)]
 
 
 async def answer(ledger: Ledger, expected: Marks, to: Mark, effects: Effects) -> Marks | str:
@@ -69,15 +87,33 @@ async def test_both_ledgers_do_the_same(clean_redis: RedisServer) -> None:
         refused += outcome == "refused"
 
     assert 20 < refused < 100
-    names = [f"{TAG}s{number}" for number in range(3)]
-    strings = {name: v for name in names if (v := await redis.get(name)) is not None}
-    assert fake_redis.state.strings == strings
+    strings, ranked = await contents(redis)
+    assert (strings, ranked) == await contents(fake_redis.client)
     lasting = {k for k in strings if await redis.pttl(k) > 0}
     assert set(fake_redis.state.lifetimes_ms) == lasting
-    for name in (f"{TAG}z{n}" for n in range(3)):
-        ranked = cast("Pairs", await redis.zrange(name, 0, -1, withscores=True))
-        twin = await fake_redis.zrange(name, 0, -1, withscores=True)
-        assert [tuple(entry) for entry in twin] == [tuple(entry) for entry in ranked]
     stored = {text(k): v for k, v in (await redis.hgetall(keys.marks(7, TOPIC))).items()}
     assert fake_redis.state.hashes[keys.marks(7, TOPIC)] == stored
+    await redis.aclose()
+
+
+async def test_a_save_may_be_as_large_as_it_likes(clean_redis: RedisServer) -> None:
+    """Many thousand users of one shard, more than a script can name at once, are all written."""
+    redis = connect(clean_redis.url)
+    ledger = RedisLedger(redis, TOPIC)
+    numbers = range(9 * AT_ONCE + 1)
+    effects = Effects()
+    values = [b"\xff%d" % number for number in numbers]
+    effects.put_all([f"{TAG}{number}" for number in numbers], values)
+    effects.put_all([f"{TAG}{number}" for number in numbers if number % 2], values[1::2], 10**8)
+    effects.index_all(
+        f"{TAG}z", [f"user {number}" for number in numbers], [float(n) for n in numbers]
+    )
+    effects.index_all(f"{TAG}z", [f"user {n}" for n in numbers if n], [None] * (len(numbers) - 1))
+
+    marks = await ledger.save(await ledger.marks(0), Mark(1, 1), 0, effects)
+
+    assert marks == await ledger.marks(0)
+    assert values == await redis.mget([f"{TAG}{number}" for number in numbers])
+    assert [-1, True] == [await redis.pttl(f"{TAG}8"), await redis.pttl(f"{TAG}9") > 0]
+    assert [(b"user 0", 0.0)] == await entries(redis, f"{TAG}z")
     await redis.aclose()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.partition import SHARDS, home, shard
+from contracts.partition import SHARDS, home, homes, shard
 
 # murmur2 of Kafka's own test (UtilsTest.testMurmur2), as signed 32-bit integers.
 JAVA_MURMUR2 = {
@@ -36,6 +36,25 @@ def test_every_user_has_a_home_and_a_shard(user_id, partitions):
     assert 0 <= home(user_id, partitions) < partitions
     assert 0 <= shard(user_id) < SHARDS
     assert home(user_id, partitions) == home(user_id, partitions)
+
+
+@given(user_ids=st.lists(st.text(max_size=40)), partitions=st.integers(1, 4096))
+def test_homes_of_many_are_those_of_each(user_ids, partitions):
+    """
+    Of any lengths, mixed.
+    """
+    assert [home(user_id, partitions) for user_id in user_ids] == homes(
+        user_ids, partitions
+    ).tolist()
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 8, 12, 4096])
+def test_homes_are_where_the_java_client_puts_users(partitions):
+    """
+    By Kafka's own values, without asking the other implementation.
+    """
+    expected = [(value & 0x7FFFFFFF) % partitions for value in JAVA_MURMUR2.values()]
+    assert expected == homes(list(JAVA_MURMUR2), partitions).tolist()
 
 
 def test_users_of_one_partition_spread_over_all_shards():

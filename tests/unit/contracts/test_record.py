@@ -40,7 +40,7 @@ def test_the_layout_of_this_version():
     """
     layout = repr((FACTS.descr, OUTLOOK.descr, RECORD.descr)).encode()
 
-    assert (1, "05f6f56ca290f3ab") == (RECORD_VERSION, hashlib.sha256(layout).hexdigest()[:16])
+    assert (2, "05f6f56ca290f3ab") == (RECORD_VERSION, hashlib.sha256(layout).hexdigest()[:16])
 
 
 @pytest.mark.parametrize("layout", [FACTS, OUTLOOK])

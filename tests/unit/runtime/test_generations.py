@@ -59,17 +59,17 @@ async def test_a_reader_follows_the_switch_and_a_writer_is_refused() -> None:
     redis = FakeRedis()
     reader, writer = Reader(redis.client, ACTIVITY), Reader(redis.client, ACTIVITY, only=1)
     await redis.set(keys.record("ada", 1), b"old")
-    assert [b"old"] == await reader.strings(keys.record, ["ada"])
-    assert [b"old"] == await writer.strings(keys.record, ["ada"])
+    assert [b"old"] == await reader.strings(keys.record_prefix, ["ada"])
+    assert [b"old"] == await writer.strings(keys.record_prefix, ["ada"])
 
     await serve(redis, 2)
     await redis.delete(keys.record("ada", 1))
     await redis.set(keys.record("ada", 2), b"new")
     await redis.zadd(keys.rank(shard("ada"), 2), {"ada": 0.5})
 
-    assert [b"new"] == await reader.strings(keys.record, ["ada"])
+    assert [b"new"] == await reader.strings(keys.record_prefix, ["ada"])
     with pytest.raises(Refused, match="generation 2 serves, not 1"):
-        await writer.strings(keys.record, ["ada"])
+        await writer.strings(keys.record_prefix, ["ada"])
     ranks = await Reader(redis.client, ACTIVITY).answers(
         lambda pipe, at, generation: pipe.zrange(keys.rank(at, generation), 0, -1)
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.partition import SHARDS
+from runtime import ledger
 from runtime.ledger import Effects, Mark, Marks
 from runtime.testing import FakeLedger, FakeRedis
 
@@ -60,3 +62,32 @@ async def test_marks_carry_the_clock_they_were_saved_with() -> None:
 
     assert 77 == (await ledger.marks(0)).clock_ms
     assert 0 == (await ledger.marks(1)).clock_ms
+
+
+async def test_many_at_once_come_to_what_each_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many an operation takes: strings with and without lifetimes, entries in and out."""
+    monkeypatch.setattr(ledger, "AT_ONCE", 2)
+    names = [f"ebb:{{03}}:{number}" for number in range(5)]
+    scores = [1.5, None, 2.5, None, None]
+    together, apart = Effects(), Effects()
+    for ttl_ms in (None, 10):
+        together.put_all(names[:ttl_ms], [name.encode() for name in names[:ttl_ms]], ttl_ms)
+    together.index_all("ebb:{03}:z", names, [0.0] * 5)
+    together.index_all("ebb:{03}:z", names, scores)
+    for ttl_ms in (None, 10):
+        for name in names[:ttl_ms]:
+            apart.put(name, name.encode(), ttl_ms)
+    for given_scores in ([0.0] * 5, scores):
+        for name, score in zip(names, given_scores, strict=True):
+            apart.index("ebb:{03}:z", name, score)
+
+    states = []
+    for effects in (together, apart):
+        redis = FakeRedis()
+        fake = FakeLedger(redis, "things")
+        await fake.save(await fake.marks(0), Mark(1, 1), 0, effects)
+        states.append(redis.state)
+
+    assert states[0] == states[1]
+    assert {b"ebb:{03}:0": 1.5, b"ebb:{03}:2": 2.5} == states[0].zsets["ebb:{03}:z"]
+    assert all(len(arguments) <= 4 for _, _, arguments in together.operations)

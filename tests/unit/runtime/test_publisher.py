@@ -76,6 +76,35 @@ async def test_nothing_is_sent_behind_a_failure() -> None:
     assert 1 == len(producer.sent)
 
 
+async def test_at_once_means_before_the_last_batch_is_acknowledged() -> None:
+    """All are under way, in order, and it returns when all are acknowledged."""
+    producer = Producer()
+    publishing = Publisher(cast("Any", producer)).publish_at_once("t", 0, messages(5))
+    task = asyncio.create_task(publishing)
+    await settled()
+    assert [b"0", b"1", b"2", b"3", b"4"] == [k for _, b, _ in producer.sent for k in b.keys]
+
+    for _, _, acknowledged in producer.sent:
+        assert not task.done()
+        acknowledged.set_result(None)
+        await settled()
+    await task
+
+
+async def test_at_once_fails_when_any_batch_does() -> None:
+    """Nothing may be saved then; what became of the others is nobody's question."""
+    producer = Producer()
+    publishing = Publisher(cast("Any", producer)).publish_at_once("t", 0, messages(5))
+    task = asyncio.create_task(publishing)
+    await settled()
+    producer.sent[1][2].set_exception(KafkaError("gone"))
+
+    with pytest.raises(LogUnavailable, match="gone"):
+        await task
+    producer.sent[0][2].set_result(None)
+    producer.sent[2][2].set_exception(KafkaError("gone, too"))
+
+
 async def settled() -> None:
     for _ in range(5):
         await asyncio.sleep(0)

@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 
 from contracts.errors import Misconfigured
+from contracts.packing import pack
 from contracts.record import RECORD, RECORD_VERSION, blank_records
 from runtime import keys
 from runtime.records import RecordStore, unpack
 from runtime.testing import FakeRedis
 
 
-def one(pages: int) -> bytes:
+def row(pages: int) -> np.ndarray:
     made = blank_records(1)
     made["facts"]["pages"] = pages
-    return made.tobytes()
+    return made
+
+
+def one(pages: int) -> bytes:
+    return pack(row(pages))[0]
 
 
 def test_records_come_in_order_with_blanks_between() -> None:
@@ -33,12 +38,20 @@ def test_records_come_in_order_with_blanks_between() -> None:
         bytes([RECORD_VERSION + 1]) + one(1)[1:],
         bytes([RECORD_VERSION + 1]) + one(1)[1:] + b"more",
         bytes([RECORD_VERSION - 1]) + one(1)[1:],
+        row(1).tobytes(),
         one(1)[:-1],
+        one(1)[:-2],
         one(1) + b"\0",
+        one(1) + b"\1\1",
+        one(1)[:20],
+        bytes([RECORD_VERSION]),
         b"",
     ],
-    ids=["newer", "newer-longer", "older", "shorter", "longer", "empty"],
-)
+    ids=[
+        "newer", "newer-longer", "older", "in-full", "shorter", "less-a-word", "longer",
+        "a-word-more", "cut-in-its-bits", "version-only", "empty",
+    ],
+)  # fmt: skip
 def test_a_record_of_another_release_is_refused(value: bytes) -> None:
     """Nothing is overwritten that this release cannot read; the remedy is named."""
     with pytest.raises(Misconfigured, match="ebbtide rebuild"):
@@ -57,15 +70,24 @@ async def test_loading_asks_for_each_user() -> None:
 
 
 def test_a_record_of_an_earlier_release_is_read() -> None:
-    """Through what turns its bytes into a record of this one; others are refused, by name."""
-    current = one(7)
-    older = {0: lambda value: current if value == b"\x00old" else b""}
+    """Through what turns its bytes into a row of this one; others are refused, by name."""
+    older = {0: lambda value: row(7).tobytes() if value == b"\x00old" else b""}
 
-    records = unpack([b"\x00old", None, current], older)
+    records = unpack([b"\x00old", None, one(7)], older)
 
-    assert current == records[0].tobytes() == records[2].tobytes()
+    assert row(7).tobytes() == records[0].tobytes() == records[2].tobytes()
     assert -1 == records["facts"]["offset"][1]
     with pytest.raises(
         Misconfigured, match=r"version 9 .*upgrade Ebbtide, or run `ebbtide rebuild`"
     ):
         unpack([b"\x09new"], older)
+
+
+def test_records_of_version_1_are_read() -> None:
+    """They are stored as they are, zeros and all, and become records of this version."""
+    stored = b"\x01" + row(7).tobytes()[1:]
+
+    records = unpack([one(3), stored])
+
+    assert row(3).tobytes() + row(7).tobytes() == records.tobytes()
+    assert [RECORD_VERSION] * 2 == records["facts"]["version"].tolist()

@@ -71,7 +71,7 @@ class Stand:
             publisher=self.publisher,
             dead_letters=DeadLetters(self.publisher, client, ACTIVITY, self.health),
             names=names,
-            writer=ScoreWriter(self.model, PARTITIONS, 0.7, names.name),
+            writer=ScoreWriter(self.model, 0.7, names.name),
             metrics=WorkerMetrics(CollectorRegistry(), ACTIVITY),
             record_ttl_ms=self.record_ttl_ms,
         )

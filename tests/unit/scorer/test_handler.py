@@ -7,8 +7,9 @@ import json
 import pytest
 
 from contracts.errors import LogUnavailable, Refused, StoreUnavailable
+from contracts.packing import pack
 from contracts.partition import home, shard
-from contracts.record import NO_CROSSING, RECORD
+from contracts.record import NO_CROSSING
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, NEVER, from_ms
 from contracts.topics import ACTIVITY, SCORES, dead_letter
 from runtime import keys
@@ -392,8 +393,7 @@ async def test_records_are_one_packed_value_and_ranked() -> None:
     scorer = await stand.opened()
     await scorer.handle([stand.event(NOON)])
 
-    assert [RECORD.itemsize] == [len(value) for value in stand.redis.state.strings.values()]
-    assert [keys.record(ADA)] == list(stand.redis.state.strings)
+    records = await stand.records.load([ADA])
+    assert {keys.record(ADA): pack(records)[0]} == stand.redis.state.strings
     assert 2 == len(stand.redis.state.zsets)
-    outlook = (await stand.records.load([ADA]))["outlook"]
-    assert (outlook["curve"] == NO_CROSSING).all()
+    assert (records["outlook"]["curve"] == NO_CROSSING).all()

@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.events import category_hash
-from contracts.partition import home
 from contracts.record import CANCELLED, HAS_CURVE, HAS_SCORE, LEVELS, NO_CROSSING, blank_records
 from contracts.scores import TRIGGERS, ChurnScore, Reason, Trigger, decode_score
 from contracts.times import DAY_MS, EARLIEST_MS, HOUR_MS, LATEST_MS, NEVER, from_ms
+from runtime.kafka import Message
+from scorer import score_text
 from scorer.messages import MICRO, ScoreWriter, previous_probability
+from scorer.score_text import MANY_ROWS
 from tests.fading_model import FadingModel
 from tests.plain_scores import plain_messages
-from tests.unit.scorer.stand import NOON, PARTITIONS
+from tests.unit.scorer.stand import NOON
 
 PUBLISHED = NOON + 9 * DAY_MS
-WRITER = ScoreWriter(FadingModel(), PARTITIONS, 0.7, {category_hash("oslo"): "oslo"}.get)
+HOME = 3
+WRITER = ScoreWriter(FadingModel(), 0.7, {category_hash("oslo"): "oslo"}.get)
 
 
 def scored(probability: float = 0.4, state: int = HAS_SCORE) -> np.ndarray:
@@ -33,8 +37,16 @@ def scored(probability: float = 0.4, state: int = HAS_SCORE) -> np.ndarray:
     return record
 
 
+def written(record: np.ndarray, previous: float, trigger: Trigger) -> Message:
+    [sent] = WRITER.messages(
+        ["ada"], record, np.array([previous]), [trigger],
+        partition=HOME, published_at_ms=PUBLISHED,
+    )  # fmt: skip
+    return sent
+
+
 def told(record: np.ndarray, previous: float = np.nan, trigger: Trigger = "silence") -> ChurnScore:
-    [sent] = WRITER.messages(["ada"], record, np.array([previous]), [trigger], PUBLISHED)
+    sent = written(record, previous, trigger)
     return decode_score(sent.value or b"")
 
 
@@ -55,9 +67,9 @@ def test_confidence_is_of_the_predicted_class() -> None:
 
 
 def test_a_score_says_where_in_the_log_it_stands() -> None:
-    """Log, offset, and the user's home partition."""
+    """Log, offset, and the partition that is being read."""
     position = told(scored()).position
-    assert (2, 7, home("ada", PARTITIONS)) == (position.log, position.offset, position.partition)
+    assert (2, 7, HOME) == (position.log, position.offset, position.partition)
 
 
 def test_without_a_curve_nothing_is_said_of_the_future() -> None:
@@ -97,7 +109,7 @@ def test_the_previous_score_is_none_before_the_first() -> None:
 
 def test_the_record_has_the_time_of_the_score_not_of_its_sending() -> None:
     """When it went out is a header."""
-    [sent] = WRITER.messages(["ada"], scored(), np.array([np.nan]), ["silence"], PUBLISHED)
+    sent = written(scored(), np.nan, "silence")
     headers = dict(sent.headers)
     assert (b"ada", NOON + DAY_MS) == (sent.key, sent.timestamp_ms)
     assert from_ms(PUBLISHED).isoformat().encode() == headers["ebbtide-published-at"]
@@ -109,6 +121,7 @@ instants = st.integers(EARLIEST_MS, LATEST_MS - 1) | st.integers(0, 10**6).map(
 )
 counts = st.just(0) | st.integers(0, 2**32 - 1)
 hours = st.sampled_from([0, 1, NO_CROSSING, NO_CROSSING - 1]) | st.integers(0, NO_CROSSING)
+curves = st.lists(hours, min_size=LEVELS, max_size=LEVELS)
 NUMBERS = [category_hash("oslo"), category_hash('"é\n'), 0, 7]
 NAMES = {NUMBERS[0]: "oslo", NUMBERS[1]: '"é\n\u2028%s{}', 7: "#00000007"}
 FACT_VALUES = st.fixed_dictionaries(
@@ -132,7 +145,7 @@ OUTLOOK_VALUES = st.fixed_dictionaries(
     {
         "scored_at": instants,
         "probability": st.integers(0, MICRO) | st.sampled_from([0, 1, 499_999, MICRO]),
-        "curve": st.lists(hours, min_size=LEVELS, max_size=LEVELS),
+        "curve": curves | curves.map(sorted),
         "state": st.integers(0, 7),
     }
 )
@@ -156,11 +169,12 @@ class Reasoned(ScoreWriter):
         return self.reasons
 
 
+@pytest.mark.parametrize("many_rows", [1, MANY_ROWS])
 @given(drawn=st.lists(SCORES, min_size=1, max_size=4), published_at_ms=instants)
 def test_the_bytes_are_those_of_the_plain_encoder(
-    drawn: list[tuple[Any, ...]], published_at_ms: int
+    drawn: list[tuple[Any, ...]], published_at_ms: int, many_rows: int
 ) -> None:
-    """Key, value, time and headers, whatever the records say."""
+    """Key, value, time and headers, whatever the records say, few or many at once."""
     users, facts, outlooks, before, triggers, reasons = map(list, zip(*drawn, strict=True))
     records = blank_records(len(drawn))
     for part, stated in (("facts", facts), ("outlook", outlooks)):
@@ -169,9 +183,12 @@ def test_the_bytes_are_those_of_the_plain_encoder(
                 records[part][name][i] = value
     previous = np.array([np.nan if p is None else p / MICRO for p in before])
     model = FadingModel('m "1" %s')
-    writer = Reasoned(model, PARTITIONS, 0.7, NAMES.get)
+    writer = Reasoned(model, 0.7, NAMES.get)
     Reasoned.reasons = reasons
     batch = (users, records, previous, triggers)
-    assert plain_messages(
-        writer, *batch, reasons=reasons, published_at_ms=published_at_ms
-    ) == writer.messages(*batch, published_at_ms)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(score_text, "MANY_ROWS", many_rows)
+        found = writer.messages(*batch, partition=HOME, published_at_ms=published_at_ms)
+    assert found == plain_messages(
+        writer, *batch, reasons=reasons, partition=HOME, published_at_ms=published_at_ms
+    )

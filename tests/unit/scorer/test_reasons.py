@@ -45,9 +45,11 @@ def scored(
     outlook["probability"] = round(probability * MICRO)
     outlook["state"] = HAS_CURVE | HAS_SCORE
     writer = ScoreWriter(
-        FadingModel(), 4, threshold, lambda _: None, explain or Explained(), least_active_days=3
+        FadingModel(), threshold, lambda _: None, explain or Explained(), least_active_days=3
     )
-    (sent,) = writer.messages(["ada"], record, np.array([np.nan]), [trigger], NOON)
+    (sent,) = writer.messages(
+        ["ada"], record, np.array([np.nan]), [trigger], partition=0, published_at_ms=NOON
+    )
     return decode_score(sent.value or b"")
 
 
@@ -94,8 +96,10 @@ def test_a_model_without_reasons_scores_all_the_same() -> None:
     record = blank_records(1)
     record["facts"]["last_seen"], record["facts"]["active_days"] = NOON, 9
     record["outlook"]["scored_at"], record["outlook"]["probability"] = NOON + DAY_MS, MICRO
-    writer = ScoreWriter(FadingModel(), 4, 0.7, lambda _: None)
+    writer = ScoreWriter(FadingModel(), 0.7, lambda _: None)
 
-    (sent,) = writer.messages(["ada"], record, np.array([np.nan]), ["silence"], NOON)
+    (sent,) = writer.messages(
+        ["ada"], record, np.array([np.nan]), ["silence"], partition=0, published_at_ms=NOON
+    )
 
     assert () == decode_score(sent.value or b"").reasons
