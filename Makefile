@@ -38,13 +38,14 @@ types: setup-dev
 
 check: lint types test
 
-# /predict and the stream, beside what does less, into docs/performance.md; about nine minutes.
+# /predict and the stream, beside what does less, into docs/performance.md; takes a while.
 bench: setup-dev
 	mkdir -p build/bench
 	.venv/bin/python -m bench.serving --json build/bench/serving.json
 	.venv/bin/python -m bench.stream --json build/bench/stream.json $(ARGS)
-	.venv/bin/python -m bench.page \
-		--serving build/bench/serving.json --stream build/bench/stream.json
+	.venv/bin/python -m bench.pressure --json build/bench/pressure.json
+	.venv/bin/python -m bench.page --serving build/bench/serving.json \
+		--stream build/bench/stream.json --pressure build/bench/pressure.json
 	.venv/bin/python -m bench.smoke \
 		--serving build/bench/serving.json --stream build/bench/stream.json
 

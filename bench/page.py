@@ -1,6 +1,6 @@
 """Benchmark figures as Markdown tables and charts, and into docs/performance.md.
 
-    python -m bench.page [--serving FILE] [--stream FILE]
+    python -m bench.page [--serving FILE] [--stream FILE] [--pressure FILE]
 
 Replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->` in docs/performance.md, and the
 charts beside it in docs/performance/.
@@ -40,6 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--serving", type=Path)
     parser.add_argument("--stream", type=Path)
+    parser.add_argument("--pressure", type=Path)
     args = parser.parse_args()
     text = PAGE.read_text()
     if args.serving:
@@ -48,6 +49,9 @@ def main() -> int:
         figures = json.loads(args.stream.read_text())
         text = replaced(text, "machine", _machine(figures))
         text = replaced(text, "stream", stream_tables(figures, charts=_charts(figures)))
+    if args.pressure:
+        figures = json.loads(args.pressure.read_text())
+        text = replaced(text, "pressure", pressure_tables(figures))
     PAGE.write_text(text)
     return 0
 
@@ -91,6 +95,60 @@ def stream_tables(figures: dict[str, Any], charts: dict[str, Path] | None = None
             parts.append(f"![{_GROWN[name][0]}]({charts[name].relative_to(PAGE.parent)})")
         parts.append(_growth(name, points))
     return "\n\n".join(parts)
+
+
+def pressure_tables(figures: dict[str, Any]) -> str:
+    """All tables of `bench.pressure`: of as many parts as were measured."""
+    parts = []
+    if "gateway" in figures:
+        parts.append(_overload(figures["gateway"]))
+    if told := figures.get("backlog"):
+        rows = [
+            ["events in the backlog, a day of log", f"{told['events']:,.0f}"],
+            ["caught up in", f"{told['seconds']:.1f} s"],
+            ["events/s", f"{told['events_per_second']:,.0f}"],
+            ["scores that silence caused meanwhile", f"{told['silence_scores']:,.0f}"],
+            ["oldest overdue timer, median", f"{told['late_median_s']:.2f} s"],
+            ["oldest overdue timer, worst", f"{told['late_worst_s']:.2f} s"],
+            ["the same by the log's clock", f"{told['late_worst_log_s'] / 60:.1f} min"],
+            ["a batch of one partition spans", f"{told['batch_log_s'] / 60:.1f} min of log"],
+            ["all timers fired, after the last event", f"{told['settled_after_s']:.1f} s"],
+        ]
+        parts.append(_table(["One scorer catches up", ""], rows))
+    if told := figures.get("hot"):
+        rows = [
+            [
+                whose,
+                *(f"{told[f'{name}_{key}_per_second']:,.0f}" for name in ("without", "with")),
+                f"{told[f'with_{key}_per_second'] / told[f'without_{key}_per_second']:.2f}",
+            ]
+            for whose, key in (("the seven other partitions", "others"), ("the hot user's", "hot"))
+        ]
+        heads = ["events/s of", "without the hot user", "with", "ratio"]
+        parts.append(_table(heads, rows))
+    return "\n\n".join(parts)
+
+
+def _overload(cases: dict[str, list[dict[str, Any]]]) -> str:
+    rows = [
+        [
+            title,
+            f"{row['capacity']:,.0f}",
+            f"{row['factor']:g}",
+            *(f"{row[f'{k}_per_second']:,.0f}" for k in ("asked", "accepted", "shed")),
+            f"{row['p50_ms']:.1f} ms",
+            f"{row['p99_ms']:.1f} ms",
+            f"{row['health_worst_ms']:.0f} ms",
+            f"{row['rss_mb']:.0f} MB",
+        ]
+        for title, loads in cases.items()
+        for row in loads
+    ]
+    heads = [
+        "", "capacity/s", "times", "asked/s", "accepted/s", "shed/s", "p50 of accepted",
+        "p99 of accepted", "`/livez`, worst", "memory",
+    ]  # fmt: skip
+    return _table(heads, rows)
 
 
 def _machine(figures: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """Are the ratios of a benchmark about what they were? Reports all, fails on large losses only.
 
-    python -m bench.smoke [--serving FILE] [--stream FILE] [--store]
+    python -m bench.smoke [--serving FILE] [--stream FILE] [--tiny] [--store]
 
 Ratios within one run say something on any machine, busy or not; events per CPU-second are compared
-for the stream, so that a neighbour who takes the processor changes little. bench/ratios.json holds
-what was measured when it was stored (`--store`); a ratio worse by MARGIN or more fails.
+for the stream, so that a neighbour who takes the processor changes little. `--tiny` measures less,
+here and within a minute (bench/tiny.py), requests and events per CPU-second both.
+bench/ratios.json holds what was measured when it was stored (`--store`); a ratio worse by MARGIN or
+more fails.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from bench import tiny
+
 STORED: Final = Path(__file__).with_name("ratios.json")
 MARGIN: Final = 3.0
 _BARE, _OURS = "bare ASGI, constant", "Ebbtide"
@@ -26,6 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--serving", type=Path)
     parser.add_argument("--stream", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="measure a little, here")
     parser.add_argument("--store", action="store_true", help="keep these ratios from here on")
     args = parser.parse_args()
     found: dict[str, float] = {}
@@ -33,6 +38,8 @@ def main() -> int:
         found |= serving_ratios(json.loads(args.serving.read_text()))
     if args.stream:
         found |= stream_ratios(json.loads(args.stream.read_text()))
+    if args.tiny:
+        found |= tiny.ratios()
     stored = json.loads(STORED.read_text()) if STORED.exists() else {}
     if args.store:
         STORED.write_text(json.dumps(stored | found, indent=1, sort_keys=True) + "\n")

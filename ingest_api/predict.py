@@ -80,7 +80,7 @@ def router(*, predictor: Predictor, snapshots: Snapshots, score_record: ScoreRec
                     },
                 )
             },
-            400, 408, 413, 415, 422,
+            400, 408, 413, 415, 422, 503,
         ),
     )  # fmt: skip
     async def predict(
@@ -106,7 +106,7 @@ def router(*, predictor: Predictor, snapshots: Snapshots, score_record: ScoreRec
         openapi_extra=openapi.body(inputs.BatchRequest, example={"items": [_EXAMPLE]}),
         responses=openapi.responses(
             {200: openapi.of(BatchPrediction, "The predictions.", {"predictions": [_ANSWER]})},
-            400, 408, 413, 415, 422,
+            400, 408, 413, 415, 422, 503,
         ),
     )  # fmt: skip
     async def predict_batch(request: Request, explain: Explain = False) -> Response:

@@ -68,7 +68,7 @@ class Predictor:
 
     def plain(self, totals: PredictRequest) -> Prediction:
         """The prediction alone."""
-        (probability,) = self._model.score_inputs(inputs.as_rows([totals])).tolist()
+        probability = self._model.score_one(inputs.as_rows([totals]))
         return Prediction(*verdict(probability, self._model.class_cutoff))
 
     def of_inputs(self, rows: np.ndarray, *, explain: bool) -> list[Prediction]:

@@ -25,6 +25,8 @@ _CONTENT_TYPE: Final = b"content-type"
 _JSON: Final = b"application/json"
 _LENGTH: Final = b"content-length"
 _UNUSUAL: Final = frozenset({b"content-encoding", b"transfer-encoding", b"expect"})
+WHOLE: Final = "ebbtide.whole"
+"""In the scope: all of the body is here, and the first `receive` gives it at once."""
 WAIT_SECONDS: Final = 1.0
 """For the body to come; the routes wait longer, and say so when it does not."""
 
@@ -56,23 +58,36 @@ class QuickPredict:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                first = await receive()
-        except TimeoutError:
-            await self._app(scope, receive, send)
-            return
+        if WHOLE in scope:
+            first = await receive()
+        else:
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    first = await receive()
+            except TimeoutError:
+                await self._app(scope, receive, send)
+                return
         totals = _totals(first)
         if totals is None:
             await self._app(scope, _again(first, receive), send)
             return
-        body = _encode(self._predict(totals))
-        headers = [*self._headers, (b"content-length", b"%d" % len(body))]
+        body = self._answer(totals)
+        if body is None:
+            await self._app(scope, _again(first, receive), send)
+            return
+        headers = [*self._headers, (_LENGTH, b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._offer(totals)
         self._answered.inc()
         self._seconds.observe(time.perf_counter() - began)
+
+    def _answer(self, totals: inputs.PredictRequest) -> bytes | None:
+        """The body of the answer; None where the model fails, for the routes to tell."""
+        try:
+            return _encode(self._predict(totals))
+        except Exception:  # the routes ask the same, and say what came of it
+            return None
 
 
 def _is_plain(scope: Scope) -> bool:

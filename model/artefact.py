@@ -12,9 +12,9 @@ import os
 import pickle
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +34,7 @@ from model.classifier import Classifier, Unopened
 from model.compiled import AVAILABLE, Compiled
 from model.features import FEATURES, PREDICT_INPUTS, features
 from model.figures import Check, Cost, Figures, Memory, PeriodCheck, Trial
+from model.learned import learned
 from model.tenure import with_known_tenure
 
 FORMAT: Final = 1
@@ -45,6 +46,7 @@ FULL_GRAPH: Final = "full.onnx"
 INPUTS_GRAPH: Final = "inputs.onnx"
 """The estimators compiled (`model.compiling`), where they have such a form."""
 CLASS_CUTOFF: Final = 0.5
+_ROUNDING: Final = 10**DECIMALS
 
 _TRAIN: Final = "train one for this build with `ebbtide train --events FILE... --out DIR`"
 
@@ -228,6 +230,13 @@ class Model:
         """(n,) churn probability, 6 decimals, of (n, 4) PREDICT_INPUTS, NaN for missing."""
         return self._probability(self.inputs_graph or self.inputs, inputs)
 
+    def score_one(self, inputs: np.ndarray) -> float:
+        """What `score_inputs` says of (1, 4) PREDICT_INPUTS, to the bit."""
+        if self.inputs_graph is None:
+            return float(self.score_inputs(inputs)[0])
+        # As numpy rounds.
+        return round(self.inputs_graph.probability_of_one(inputs) * _ROUNDING) / _ROUNDING
+
     def _probability(self, estimator: Compiled | Classifier, rows: np.ndarray) -> np.ndarray:
         if not len(rows):
             return np.empty(0)
@@ -309,9 +318,14 @@ def load(folder: Path, *, trusted_sha256: str | None = None) -> Model:
     def estimators() -> dict[str, Classifier]:
         return _unpickle(folder, content)
 
+    @cache
+    def parts() -> dict[str, Classifier]:
+        return _opened(folder, partial(learned, content, ALLOWED))
+
     if full_graph is None or inputs_graph is None:
         estimators()  # they serve: what is wrong with them must show now
-    full, inputs = Unopened(lambda: estimators()["full"]), Unopened(lambda: estimators()["inputs"])
+    full = Unopened(lambda: estimators()["full"], lambda: parts()["full"])
+    inputs = Unopened(lambda: estimators()["inputs"], lambda: parts()["inputs"])
     return Model(manifest, full, inputs, full_graph, inputs_graph)
 
 
@@ -440,11 +454,16 @@ def _unpickle(folder: Path, content: bytes) -> dict[str, Classifier]:
         # scikit-learn only warns when an estimator comes from another release; its predictions
         # may differ all the same.
         warnings.simplefilter("error", InconsistentVersionWarning)
-        try:
-            estimators = _Unpickler(io.BytesIO(content)).load()
-        except Exception as error:
-            # Whatever a broken or foreign pickle provokes, the answer is the same: do not start.
-            raise ArtefactMismatch(f"{folder / MODEL_FILE}: {error}: {_TRAIN}") from error
+        return _opened(folder, _Unpickler(io.BytesIO(content)).load)
+
+
+def _opened(folder: Path, read: Callable[[], Any]) -> dict[str, Classifier]:
+    """Both estimators, as `read` gives them; raises ArtefactMismatch."""
+    try:
+        estimators = read()
+    except Exception as error:
+        # Whatever a broken or foreign pickle provokes, the answer is the same: do not start.
+        raise ArtefactMismatch(f"{folder / MODEL_FILE}: {error}: {_TRAIN}") from error
     if not isinstance(estimators, dict) or set(estimators) != {"full", "inputs"}:
         raise ArtefactMismatch(f"{folder / MODEL_FILE}: not two estimators: {_TRAIN}")
     return estimators

@@ -13,11 +13,9 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.pipeline import Pipeline
 
 from model.classifier import Classifier
-from model.estimators import BlankUnstated, BoundedLogisticRegression
+from model.linear_design import design
 from model.tree_shap import TreeShap
 
 
@@ -33,28 +31,36 @@ class Additive(Protocol):
 
 
 def additive(estimator: Classifier) -> Additive | None:
-    """The estimator taken apart, None where its log-odds are no sum."""
-    if isinstance(estimator, BoundedLogisticRegression):
-        return _Linear(estimator)
-    if isinstance(estimator, Pipeline):
-        first, last = estimator.steps[0][1], estimator.steps[-1][1]
-        if isinstance(first, BlankUnstated) and isinstance(last, HistGradientBoostingClassifier):
-            return _Boosted(last)
+    """The estimator taken apart, None where its log-odds are no sum.
+
+    It may be no more than what it learned (`model.learned`): classes are told by their names.
+    """
+    match _name(estimator):
+        case "BoundedLogisticRegression":
+            return _Linear(estimator)
+        case "Pipeline":
+            (_, first), *_, (_, last) = estimator.steps
+            if (_name(first), _name(last)) == ("BlankUnstated", "HistGradientBoostingClassifier"):
+                return _Boosted(last)
     return None
+
+
+def _name(estimator: Classifier) -> str:
+    return type(estimator).__name__
 
 
 class _Linear:
     """Coefficients. A missing value stands at the median, and its flag belongs to its feature."""
 
-    def __init__(self, estimator: BoundedLogisticRegression) -> None:
+    def __init__(self, estimator: Classifier) -> None:
         self._estimator = estimator
         self._features = len(estimator.medians_)
-        self.base = estimator.intercept_
+        self.base = float(estimator.intercept_)
 
     def contributions(self, rows: np.ndarray) -> np.ndarray:
         estimator, d = self._estimator, self._features
         # The design is the transform: nothing else may say what a value is worth.
-        moved = estimator._design(np.asarray(rows, np.float64)) * estimator.coef_
+        moved = design(estimator, np.asarray(rows, np.float64)) * estimator.coef_
         told: np.ndarray = moved[:, :d].copy()
         told[:, estimator.flagged_] += moved[:, d:]
         return told
@@ -63,9 +69,9 @@ class _Linear:
 class _Boosted:
     """Trees. The step before them only touches columns that no tree can have split."""
 
-    def __init__(self, trees: HistGradientBoostingClassifier) -> None:
+    def __init__(self, trees: Classifier) -> None:
         nodes = [tree.nodes for (tree,) in trees._predictors]
-        self._shap = TreeShap(nodes, trees.n_features_in_)
+        self._shap = TreeShap(nodes, int(trees.n_features_in_))
         self.base = self._shap.expected + float(trees._baseline_prediction.item())
 
     def contributions(self, rows: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from model.linear_design import design, squeezed
+
 MAX_ITERATIONS: Final = 2_000
 
 
@@ -109,8 +111,8 @@ class BoundedLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore
                 f"Only binary classification is supported: y has {len(self.classes_)} class(es)"
             )
         self._learn_scale(values)
-        design = self._design(values)
-        weights = _minimise(design, target * 2.0 - 1.0, self._bounds(), self.C)
+        columns = design(self, values)
+        weights = _minimise(columns, target * 2.0 - 1.0, self._bounds(), self.C)
         self.intercept_, self.coef_ = float(weights[0]), weights[1:]
         return self
 
@@ -121,7 +123,7 @@ class BoundedLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore
             self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan"
         )
         # Not a matrix product: BLAS adds in another order for one row than for a thousand.
-        return np.asarray((self._design(values) * self.coef_).sum(axis=1) + self.intercept_)
+        return np.asarray((design(self, values) * self.coef_).sum(axis=1) + self.intercept_)
 
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
         """Probabilities of both classes, (n, 2)."""
@@ -134,12 +136,12 @@ class BoundedLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore
         return np.asarray(self.classes_[second.astype(np.intp)])
 
     def _learn_scale(self, values: np.ndarray) -> None:
-        squeezed = _squeeze(values)
-        known = ~np.isnan(squeezed)
+        columns = squeezed(values)
+        known = ~np.isnan(columns)
         some = known.any(axis=0)
         self.medians_ = np.zeros(values.shape[1])
-        self.medians_[some] = np.nanmedian(squeezed[:, some], axis=0)
-        filled = np.where(known, squeezed, self.medians_)
+        self.medians_[some] = np.nanmedian(columns[:, some], axis=0)
+        filled = np.where(known, columns, self.medians_)
         self.means_ = filled.mean(axis=0)
         spread = filled.std(axis=0)
         # A column that is constant up to rounding says nothing; dividing by its spread would
@@ -147,14 +149,6 @@ class BoundedLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore
         self.constant_ = spread <= 1e-12 * np.maximum(1.0, np.abs(self.means_))
         self.scales_ = np.where(self.constant_, 1.0, spread)
         self.flagged_ = np.flatnonzero(~known.all(axis=0) & some)
-
-    def _design(self, values: np.ndarray) -> np.ndarray:
-        """(n, d + flags), standardised, row after row in memory."""
-        squeezed = _squeeze(values)
-        missing = np.isnan(squeezed)
-        scaled = (np.where(missing, self.medians_, squeezed) - self.means_) / self.scales_
-        scaled[:, self.constant_] = 0.0
-        return np.ascontiguousarray(np.hstack([scaled, missing[:, self.flagged_]]))
 
     def _bounds(self) -> list[tuple[float | None, float | None]]:
         directions = [0] * self.n_features_in_ if self.directions is None else self.directions
@@ -175,13 +169,8 @@ class BoundedLogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore
         return tags
 
 
-def _squeeze(values: np.ndarray) -> np.ndarray:
-    """Signed log1p: increasing, keeps 0 and NaN, tames counts and durations."""
-    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
-
-
 def _minimise(
-    design: np.ndarray,
+    columns: np.ndarray,
     target: np.ndarray,
     bounds: list[tuple[float | None, float | None]],
     strength: float,
@@ -191,15 +180,15 @@ def _minimise(
     penalty = 1.0 / (strength * n)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        margin = target * (design @ weights[1:] + weights[0])
+        margin = target * (columns @ weights[1:] + weights[0])
         pull = -target * expit(-margin) / n
         value = np.logaddexp(0.0, -margin).mean() + 0.5 * penalty * weights[1:] @ weights[1:]
-        slope = np.concatenate([[pull.sum()], pull @ design + penalty * weights[1:]])
+        slope = np.concatenate([[pull.sum()], pull @ columns + penalty * weights[1:]])
         return float(value), slope
 
     found = minimize(
         loss,
-        np.zeros(design.shape[1] + 1),
+        np.zeros(columns.shape[1] + 1),
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,

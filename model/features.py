@@ -288,9 +288,18 @@ def missing(facts: np.ndarray) -> list[tuple[str, ...]]:
 
     The record keeps sums, so a total of 0 counts as never stated.
     """
-    names = np.array([feature.name for feature in PREDICT_INPUTS])
     unstated = np.isnan(predict_inputs(facts, 0))
-    return [tuple(names[row].tolist()) for row in unstated]
+    # As many bits as inputs make few different answers.
+    which = unstated @ (1 << np.arange(unstated.shape[1]))
+    return [_UNSTATED[bits] for bits in which.tolist()]
+
+
+def _named_by(bits: int) -> tuple[str, ...]:
+    return tuple(f.name for i, f in enumerate(PREDICT_INPUTS) if bits >> i & 1)
+
+
+_UNSTATED: Final = [_named_by(bits) for bits in range(1 << len(PREDICT_INPUTS))]
+"""By the bits of the inputs that are unstated, the first lowest."""
 
 
 def _decayed(facts: np.ndarray, silent: np.ndarray) -> dict[str, np.ndarray]:

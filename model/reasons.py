@@ -15,20 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Protocol, get_args
+from typing import Final, Protocol, get_args
 
 import numpy as np
 
 from contracts.scores import DECIMALS, Concept, Explanation, Reason
 from contracts.times import DAY_MS, NEVER
-from model.classifier import Classifier, opened
+from model.classifier import Classifier, learned_by
+from model.contributions import Additive, additive
 from model.features import FEATURES, PREDICT_INPUTS, Feature, features
 from model.silence import within_grid
 from model.tenure import with_known_tenure
 from model.wording import around, count, every, rate, rates, span
-
-if TYPE_CHECKING:
-    from model.contributions import Additive
 
 TOP: Final = 3
 """Reasons a score or an alert carries, at most."""
@@ -107,14 +105,14 @@ class Explainer:
 
     @cached_property
     def _full(self) -> _Explained | None:
-        return _Explained.of(opened(self._model.full), FEATURES, self._model.typical)
+        return _Explained.of(learned_by(self._model.full), FEATURES, self._model.typical)
 
     @cached_property
     def _inputs(self) -> _Explained | None:
-        return _Explained.of(opened(self._model.inputs), PREDICT_INPUTS, self._model.typical)
+        return _Explained.of(learned_by(self._model.inputs), PREDICT_INPUTS, self._model.typical)
 
     def prepare(self) -> None:
-        """Take the model apart now, which may take seconds: otherwise the first question does."""
+        """Take the model apart now, which takes a while: otherwise the first question does."""
         _ = self._full, self._inputs
 
     def explanations(self, facts: np.ndarray, as_of: np.ndarray) -> list[Explanation] | None:
@@ -158,9 +156,6 @@ class _Explained:
     def of(
         cls, estimator: Classifier, columns: tuple[Feature, ...], typical: Mapping[str, float]
     ) -> _Explained | None:
-        # scikit-learn comes with it, and takes seconds.
-        from model.contributions import additive  # noqa: PLC0415
-
         parts = additive(estimator)
         return None if parts is None else cls(parts, columns, typical)
 

@@ -25,7 +25,8 @@ from typing import Final
 from bench.peers import environments
 from bench.peers.environments import INSIDE, Unavailable
 from bench.peers.export import Files
-from bench.serving.__main__ import BODIES, UVICORN
+from bench.serving.__main__ import UVICORN
+from bench.serving.bodies import BODIES
 from bench.serving.load import Latency, Throughput, latency, throughput
 from ebbtide.child import Child
 from ebbtide.guard import Guard

@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.serving import model as bench_model
+from bench.serving.bodies import BODIES
 from bench.serving.load import Latency, Throughput, latency, require_wrk, throughput
 from ebbtide.child import Child
 from ebbtide.guard import Guard
@@ -34,17 +35,6 @@ UVICORN = (
 )
 PER_SECOND = 400.0
 READY_SECONDS = 60.0
-BODIES = [
-    json.dumps(
-        {
-            "pages_visited": 3 * n + 1,
-            "time_spent": round(17.5 * n + 0.25, 2),
-            "days_since_signup": n + 0.5,
-            "is_logged_in": n % 3 > 0,
-        }
-    ).encode()
-    for n in range(40)
-]
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ def _measure(
     for number in range(rounds):
         for route in ROUTES:
             began = time.perf_counter()
-            with _running(route, folder) as port:
+            with served(route, folder) as (port, _):
                 starts[route.title].append(time.perf_counter() - began)
                 url = f"http://{LOOPBACK}:{port}/predict"
                 throughput(url, BODIES, 1)  # warm
@@ -122,7 +112,7 @@ def _figures(
             "p99_ms": median(run.p99 for run in opened[title]),
             "p999_ms": median(run.p999 for run in opened[title]),
             "start_s": median(starts[title]),
-            "errors": sum(run.errors for run in (*runs, *opened[title])),
+            "errors": sum(run.errors for run in runs) + sum(run.errors for run in opened[title]),
         }
     return figures
 
@@ -144,8 +134,8 @@ def _table(figures: dict[str, dict[str, float]]) -> str:
 
 
 @contextmanager
-def _running(route: Route, folder: Path) -> Iterator[int]:
-    """The server's port while it runs."""
+def served(route: Route, folder: Path) -> Iterator[tuple[int, Child]]:
+    """The server's port, and the server, while it runs; `folder` has a model and takes its log."""
     port = free_port()
     guard = Guard()
     env = os.environ | {
@@ -167,7 +157,7 @@ def _running(route: Route, folder: Path) -> Iterator[int]:
     child.start()
     try:
         _wait(child, port, folder / "server.log")
-        yield port
+        yield port, child
     finally:
         child.stop()
         guard.close()
