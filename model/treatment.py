@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from contracts.alerts import AlertKind
+from contracts.alerts import AlertKind, Arm
 from contracts.errors import BadRecord, Misconfigured
 from contracts.scores import Moment
 from contracts.times import to_ms
@@ -37,8 +37,9 @@ class _Alert(msgspec.Struct, frozen=True):
     occurred_at: Moment
     delivered: bool = True
     """What stood on `churn-alert` is taken to have reached somebody, unless it says otherwise."""
+    arm: Arm = "treated"
     control: bool = False
-    """The user was held out: nobody was told."""
+    """The user was held out, which a message says by its arm: nobody was told."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,12 @@ def read_alerts(path: Path, log: EventLog) -> Treatments:
             raise BadRecord(f"{path}, line {number}: not a churn alert: {error}") from None
         if alert.user_id not in index or alert.kind not in ACTED_ON:
             continue
-        if not (alert.delivered or alert.control):
+        held_out = alert.control or alert.arm == "control"
+        if not (alert.delivered or held_out):
             continue
         user.append(index[alert.user_id])
         at.append(to_ms(alert.occurred_at))
-        control.append(alert.control)
+        control.append(held_out)
     return Treatments(np.array(user, np.int64), np.array(at, np.int64), np.array(control, bool))
 
 

@@ -118,11 +118,13 @@ def test_alerts_are_read_as_they_travel(log, tmp_path):
         alert("bob", 4, delivered=False),
         alert("bob", 5, "escalated", delivered=False, control=True),
         alert("bob", 6, "churned", delivered=True),
+        alert("bob", 7, "acknowledged", arm="treated"),
+        alert("ada", 8, arm="control"),
     ]
     path.write_text("\n".join(lines))
     found = read_alerts(path, log)
 
-    assert [(0, 1, False), (1, 5, True), (1, 6, False)] == [
+    assert [(0, 1, False), (1, 5, True), (1, 6, False), (0, 8, True)] == [
         (int(user), (int(at) - START) // DAY_MS, bool(control))
         for user, at, control in zip(found.user, found.at, found.control, strict=True)
     ]
