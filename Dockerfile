@@ -1,4 +1,4 @@
-# One image for the three services: `ebbtide api`, `ebbtide scorer`, `ebbtide alerts`.
+# One image for all services: `ebbtide api`, `ebbtide scorer`, `ebbtide alerts`, `ebbtide delivery`.
 FROM python:3.12-slim
 
 ENV PYTHONDONTWRITEBYTECODE=1 \

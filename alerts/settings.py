@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from alerts.policy import Rule
+from alerts.rules import Policy, Rule
 from contracts.times import DAY_MS
 from runtime.settings import ServiceSettings
 
@@ -14,7 +15,10 @@ Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
 class AlertsSettings(ServiceSettings):
-    """The thresholds of the default rule, and where health is served."""
+    """The policy file or the thresholds of the default rule, and where health is served."""
+
+    alert_policy: Path | None = None
+    """The policy file (`docs/alerts.md`); with one, the five thresholds below do not count."""
 
     alert_threshold: Probability = 0.7
     """An episode opens at or above this churn probability."""
@@ -57,3 +61,8 @@ class AlertsSettings(ServiceSettings):
             cooldown_ms=round(self.alert_cooldown_days * DAY_MS),
             least_active_days=self.alert_least_active_days,
         )
+
+    @property
+    def policy(self) -> Policy:
+        """What is in force without a policy file."""
+        return Policy((self.rule,))

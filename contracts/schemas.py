@@ -15,12 +15,14 @@ from typing import Any, Final
 import msgspec
 
 from contracts.alerts import ChurnAlert
+from contracts.commands import AlertCommand
 from contracts.events import ActivityEvent
 from contracts.scores import ChurnScore
 from contracts.topics import (
     ACTIVITY,
     ALERTS,
     CLOCK_HEADER,
+    COMMANDS,
     ORIGINAL_PREFIX,
     PART_HEADER,
     REASON_HEADER,
@@ -68,6 +70,13 @@ TOPICS: Final = (
         "Once per transition of an episode; a repeat on the wire has its alert_id.",
         "There are no null values.",
     ),
+    _Topic(
+        COMMANDS,
+        AlertCommand,
+        "What people say of alerts, by way of the gateway or of any producer; a repeat has its "
+        "command_id.",
+        "There are no null values.",
+    ),
 )
 
 
@@ -99,7 +108,8 @@ def async_api() -> dict[str, Any]:
         channels[parked] = _channel(
             parked, f"Records of {topic.name} that could not be read.", f"{name}DeadLetter"
         )
-    for address, action in ((ACTIVITY, "receive"), (SCORES, "send"), (ALERTS, "send")):
+    actions = ((ACTIVITY, "receive"), (SCORES, "send"), (ALERTS, "send"), (COMMANDS, "receive"))
+    for address, action in actions:
         operations[f"{action}-{address}"] = {
             "action": action,
             "channel": {"$ref": f"#/channels/{address}"},

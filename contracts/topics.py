@@ -9,6 +9,7 @@ from contracts.times import DAY_MS
 ACTIVITY: Final = "activity-event"
 SCORES: Final = "churn-score"
 ALERTS: Final = "churn-alert"
+COMMANDS: Final = "alert-command"
 
 DEAD_LETTER_SUFFIX: Final = ".dead-letter"
 
@@ -41,6 +42,7 @@ TOPIC_CONFIGS: Final[dict[str, dict[str, str]]] = {
     ACTIVITY: {"retention.ms": "-1"},
     SCORES: {"cleanup.policy": "compact", "min.compaction.lag.ms": str(7 * DAY_MS)},
     ALERTS: {"retention.ms": "-1"},
+    COMMANDS: {"retention.ms": "-1"},
 }
 """How a topic is created when it is missing; an existing one is left as its owner made it."""
 
@@ -57,11 +59,29 @@ def cloud_event_headers(
     *, event_id: str, source: str, kind: str, time: str
 ) -> list[tuple[str, bytes]]:
     """CloudEvents attributes as Kafka headers (binary content mode, `ce_` prefix)."""
-    return [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", event_id.encode()),
-        ("ce_source", source.encode()),
-        ("ce_type", kind.encode()),
-        ("ce_time", time.encode()),
-        ("content-type", b"application/json"),
-    ]
+    return CloudEvents(source, kind).headers(event_id, time)
+
+
+class CloudEvents:
+    """The headers of many events of one source and kind."""
+
+    __slots__ = ("_kind", "_source")
+
+    def __init__(self, source: str, kind: str) -> None:
+        self._source = ("ce_source", source.encode())
+        self._kind = ("ce_type", kind.encode())
+
+    def headers(self, event_id: str, time: str) -> list[tuple[str, bytes]]:
+        """As `cloud_event_headers`."""
+        return [
+            _SPEC_VERSION,
+            ("ce_id", event_id.encode()),
+            self._source,
+            self._kind,
+            ("ce_time", time.encode()),
+            _CONTENT_TYPE,
+        ]
+
+
+_SPEC_VERSION: Final = ("ce_specversion", b"1.0")
+_CONTENT_TYPE: Final = ("content-type", b"application/json")

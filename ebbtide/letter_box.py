@@ -11,12 +11,14 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from alerts.delivery.intake import alert_of
 from alerts.handler import item_of
+from alerts.inbox import command_of
 from contracts.activity import FoldRules
 from contracts.errors import BadRecord, LogUnavailable
 from contracts.events import LogPlace, Text, decode, erased_user, row, with_event_id
 from contracts.times import LATEST_MS
-from contracts.topics import ACTIVITY, SENT_HOME_HEADER, dead_letter
+from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SENT_HOME_HEADER, dead_letter
 from runtime.handler import Record
 from runtime.kafka import Message, Publisher, at_end, producer
 from runtime.letters import BadLetter, Letter, Original, note_of_replay, unpack
@@ -70,7 +72,7 @@ def message_of(
             original.headers,
             original.timestamp if log_time is None else log_time,
         )
-    make = _activity if letter.topic == ACTIVITY else _score
+    make = {ACTIVITY: _activity, COMMANDS: _command, ALERTS: _alert}.get(letter.topic, _score)
     key, sent = make(letter, original, rules)
     # A copy that was sent home and parked there: its source may have been passed since.
     own = [header for header in original.headers if header[0] != SENT_HOME_HEADER]
@@ -95,6 +97,20 @@ def _score(letter: Letter, original: Original, _: FoldRules) -> tuple[bytes, byt
     if isinstance(item, BadLetter):
         raise BadRecord(item.reason)
     return item.user_id.encode(), original.value
+
+
+def _command(letter: Letter, original: Original, _: FoldRules) -> tuple[bytes, bytes | None]:
+    command = command_of(_Came(original))
+    if isinstance(command, BadLetter):
+        raise BadRecord(command.reason)
+    return command.user_id.encode(), original.value
+
+
+def _alert(letter: Letter, original: Original, _: FoldRules) -> tuple[bytes, bytes | None]:
+    alert = alert_of(_Came(original))
+    if isinstance(alert, BadLetter):
+        raise BadRecord(alert.reason)
+    return alert.user_id.encode(), original.value
 
 
 class _HasId(msgspec.Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
@@ -13,16 +14,34 @@ import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from contracts.activity import FoldRules
-from ingest_api import events, health, metrics, model_page, moments, openapi, predict, problems
+from ingest_api import (
+    alert_commands,
+    alert_stream,
+    app_assets,
+    events,
+    health,
+    metrics,
+    model_page,
+    moments,
+    openapi,
+    predict,
+    problems,
+)
 from ingest_api import users as user_pages
+from ingest_api.admission import Limits
+from ingest_api.alert_feed import AlertFeed
+from ingest_api.background import beside
 from ingest_api.head import Head
 from ingest_api.log import ActivityLog
 from ingest_api.predictions import Predictor
 from ingest_api.publishing import EventWriter
 from ingest_api.quick import QuickPredict
 from ingest_api.records import UserReader
+from ingest_api.shedding import Shedding
 from ingest_api.snapshots import Snapshots
 from model.artefact import Model
 from model.reasons import Explainer
@@ -37,6 +56,19 @@ _DESCRIPTION = """Scores churn while it happens: activity in, scores and alerts 
 who fall silent. Errors are problem details (RFC 9457)."""
 
 
+class Gateway(FastAPI):
+    """The framework's application, behind what is asked before any of it."""
+
+    front: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.front(scope, receive, send)
+
+    async def routes_only(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application as the framework has it."""
+        await super().__call__(scope, receive, send)
+
+
 def create_app(
     *,
     model: Model,
@@ -46,14 +78,18 @@ def create_app(
     alert_threshold: float = 0.7,
     rules: FoldRules = FoldRules(),  # noqa: B008 - a frozen value
     now: Callable[[], int] = wall_ms,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
     registry: CollectorRegistry | None = None,
+    feed: AlertFeed | None = None,
     background: Sequence[Background] = (),
     on_failure: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """The application over a loaded model, Kafka and Redis, which need not be there yet.
 
-    now: epoch ms, the time of what states none. background: run from start to end of the app;
-    when one fails, `on_failure` is called, for a gateway must not live on half-working.
+    now: epoch ms, the time of what states none. feed: what `/alerts/stream` follows; without one,
+    that route is not there. Its listeners stay until it is closed: do so before the server waits
+    for its requests. background: run from start to end of the app; when one fails, `on_failure` is
+    called, for a gateway must not live on half-working.
     """
     measures = metrics.GatewayMetrics(registry or CollectorRegistry())
     writer = EventWriter(clock)
@@ -71,11 +107,13 @@ def create_app(
 
     async def prepare() -> None:
         # Beside the first requests, so that no question for reasons waits for it.
-        await asyncio.to_thread(explainer.prepare)
+        await beside(explainer.prepare)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = (*background, snapshots.run, prepare)
+        running = [*background, snapshots.run, prepare]
+        if feed is not None:
+            running.append(feed.run)
         tasks = [asyncio.create_task(run()) for run in running]
         for task in tasks:
             task.add_done_callback(lambda done: _notice(done, on_failure))
@@ -88,7 +126,7 @@ def create_app(
                 with suppress(asyncio.CancelledError, Exception):  # already noticed
                     await task
 
-    app = FastAPI(
+    app = Gateway(
         title="Ebbtide",
         version=version("ebbtide"),
         description=_DESCRIPTION,
@@ -99,13 +137,19 @@ def create_app(
     problems.install(app)
     app.add_middleware(metrics.Measured, metrics=measures)
     app.add_middleware(Head)
-    # The last one added is asked first.
-    app.add_middleware(QuickPredict, predictor=predictor, snapshots=snapshots, metrics=measures)
+    # Here and not in the server, for what comes first has no use for it; the variable is uvicorn's.
+    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
+    quick = QuickPredict(app.routes_only, predictor, snapshots, measures)
+    app.front = Shedding(quick, measures, limits)
     app.include_router(
         predict.router(predictor=predictor, snapshots=snapshots, score_record=users.score_record)
     )
     app.include_router(events.router(log=log, writer=writer, now=now, metrics=measures))
     app.include_router(user_pages.router(users=users, log=log, now=now))
+    app.include_router(alert_commands.router(reader=reader, log=log, now=now, metrics=measures))
+    if feed is not None:
+        app.include_router(alert_stream.router(feed=feed, metrics=measures))
     app.include_router(model_page.router(model=model))
     app.include_router(
         health.router(
@@ -115,6 +159,8 @@ def create_app(
             registry=measures.registry,
         )
     )
+
+    app.include_router(app_assets.router())
 
     @app.get("/", include_in_schema=False)
     async def root() -> Response:

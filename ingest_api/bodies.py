@@ -137,6 +137,10 @@ def _in_words(kind: msgspec.inspect.Type) -> str:
             words = "true or false"
         case msgspec.inspect.StrType(min_length=low, max_length=high):
             words = f"a text of {low} to {high} characters"
+        case msgspec.inspect.LiteralType(values):
+            words = " or ".join(map(str, values))
+        case msgspec.inspect.DateTimeType():
+            words = "a time with a zone, as in 2026-01-31T09:00:00Z"
         case msgspec.inspect.NoneType():
             words = "null"
     return words

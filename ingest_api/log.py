@@ -12,13 +12,15 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from contracts.errors import ChurnError, LogUnavailable
-from contracts.topics import ACTIVITY
+from contracts.topics import ACTIVITY, COMMANDS
 from ingest_api.problems import NotAcknowledged
 from runtime.kafka import Message, batches, by_home, ensure_topics, producer
 from runtime.settings import ServiceSettings
 
 logger = structlog.get_logger(__name__)
 
+TOPICS: Final = (ACTIVITY, COMMANDS)
+"""Those we write, and create when they are missing."""
 TIMEOUT_SECONDS: Final = 5.0
 """How long a request waits for acknowledgements; also how long the client library tries."""
 WATCH_SECONDS: Final = 3.0
@@ -29,7 +31,7 @@ RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 class ActivityLog(Protocol):
     """What the gateway needs of Kafka."""
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[Message], topic: str = ACTIVITY) -> None:
         """Publish to the users' homes; raises NotAcknowledged saying how many arrived."""
         ...
 
@@ -39,7 +41,7 @@ class ActivityLog(Protocol):
 
 
 class KafkaLog:
-    """The activity topic. `run` keeps a connection; without one, publishing fails at once."""
+    """The topics we write. `run` keeps a connection; without one, publishing fails at once."""
 
     def __init__(
         self, settings: ServiceSettings, *, timeout_seconds: float = TIMEOUT_SECONDS
@@ -72,7 +74,7 @@ class KafkaLog:
             if self._closing:
                 await asyncio.wait(self._closing)
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[Message], topic: str = ACTIVITY) -> None:
         connected = self._producer
         if connected is None:
             raise NotAcknowledged(self._trouble)
@@ -80,9 +82,9 @@ class KafkaLog:
         reason = f"no acknowledgement within {self._timeout:g} s"
         try:
             async with asyncio.timeout(self._timeout):
-                partitions = len(await connected.partitions_for(ACTIVITY))
+                partitions = len(await connected.partitions_for(topic))
                 for partition, group in by_home(messages, partitions).items():
-                    handed_over += await _hand_over(connected, partition, group)
+                    handed_over += await _hand_over(connected, topic, partition, group)
                 await asyncio.wait([future for future, _ in handed_over])
         except (KafkaError, OSError) as error:
             reason = repr(error)
@@ -112,7 +114,7 @@ class KafkaLog:
         fresh = None
         try:
             timeout_ms = round(self._timeout * 1000)
-            await ensure_topics(self._settings, [ACTIVITY], timeout_ms=timeout_ms)
+            await ensure_topics(self._settings, TOPICS, timeout_ms=timeout_ms)
             fresh = producer(self._settings, timeout_ms=timeout_ms)
             await fresh.start()
             await self._look_up(fresh)
@@ -166,14 +168,14 @@ class KafkaLog:
 
 
 async def _hand_over(
-    to: AIOKafkaProducer, partition: int, messages: Sequence[Message]
+    to: AIOKafkaProducer, topic: str, partition: int, messages: Sequence[Message]
 ) -> list[tuple[asyncio.Future[Any], int]]:
     """Give one partition's messages to the client; futures with how many each stands for."""
     if len(messages) == 1:
         # Single events of many requests share batches while an earlier batch is on its way.
         (one,) = messages
         future = await to.send(
-            ACTIVITY,
+            topic,
             one.value,
             one.key,
             partition,
@@ -183,7 +185,7 @@ async def _hand_over(
         return [(_retrieved(future), 1)]
     return [
         (
-            _retrieved(await to.send_batch(batch, ACTIVITY, partition=partition)),
+            _retrieved(await to.send_batch(batch, topic, partition=partition)),
             batch.record_count(),
         )
         for batch in batches(to, messages)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import resource
 import signal
 import socket
+from functools import partial
 
 import structlog
 import uvicorn
@@ -13,6 +16,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from contracts.errors import Misconfigured
+from contracts.topics import ALERTS
+from ingest_api.alert_feed import AlertFeed
 from ingest_api.app import Background, create_app
 from ingest_api.log import KafkaLog
 from ingest_api.moments import StreamNow
@@ -23,10 +28,13 @@ from model.artefact import Model, load, require_rules
 from runtime import logs
 from runtime.clock import wall_ms
 from runtime.store import connect
+from runtime.tail import tail
 
 logger = structlog.get_logger(__name__)
 
 BACKLOG = 2048
+OTHER_FILES = 512
+"""Connections to Redis and Kafka among them: one to Redis for each request that reads it."""
 DRAIN_SECONDS = 10
 """How long a stopping gateway lets requests under way finish."""
 
@@ -41,8 +49,21 @@ def main() -> int:
     logs.configure(settings, "gateway")
     model = load(settings.model_dir, trusted_sha256=settings.model_sha256)
     require_rules(model, settings.fold_rules)
+    _make_room(settings.max_connections)
     with _listen(settings.host, settings.port) as listener:
         return _serve(settings, model, listener)
+
+
+class Server(uvicorn.Server):
+    """Ends the streams before it waits for the requests under way."""
+
+    def __init__(self, feed: AlertFeed, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._feed.close()
+        await super().shutdown(sockets)
 
 
 def _settings() -> GatewaySettings:
@@ -65,6 +86,17 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _make_room(connections: int) -> None:
+    """Let the process open so many and some files, as far as the system grants it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if soft < wanted:
+        granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+        if granted < wanted:
+            logger.warning("few_files", granted=granted, wanted=wanted)
+
+
 def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> int:
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -74,6 +106,7 @@ def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> 
     redis.set_retry(Retry(NoBackoff(), 1))
     reader = RedisUsers(redis)
     log = KafkaLog(settings)
+    feed = AlertFeed(partial(tail, settings, ALERTS))
     stream_now = StreamNow(reader)
     background: list[Background] = [log.run]
     if settings.clock == "stream":
@@ -92,12 +125,15 @@ def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> 
         clock=settings.clock,
         alert_threshold=settings.alert_threshold,
         rules=settings.fold_rules,
+        limits=settings.limits,
         now=stream_now if settings.clock == "stream" else wall_ms,
         registry=registry,
+        feed=feed,
         background=background,
         on_failure=fail,
     )
-    server = uvicorn.Server(
+    server = Server(
+        feed,
         uvicorn.Config(
             app,
             loop="runtime.event_loop:Loop",
@@ -106,13 +142,17 @@ def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> 
             access_log=False,
             log_config=None,
             server_header=False,
+            # Behind `QuickPredict`, which has no use for it.
+            proxy_headers=False,
             timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
+        ),
     )
     # uvicorn raises the signal once more after it has stopped; by then there is nothing to do.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     host, port = listener.getsockname()[:2]
     logger.info("listening", host=host, port=port, model=model.version)
+    # What was made so far stays: a full collection need not look at all of it while requests wait.
+    gc.freeze()
     server.run(sockets=[listener])
     return 1 if failed or not server.started else 0

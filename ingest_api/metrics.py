@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.metrics import Metric
@@ -28,6 +28,10 @@ class GatewayMetrics:
             Metric.REQUEST_SECONDS, "Time to answer.", ("route",),
             registry=registry, buckets=_BUCKETS,
         )  # fmt: skip
+        self.shed = Counter(
+            Metric.REQUESTS_SHED, "Requests told to come again, and not counted as answered.",
+            ("route", "reason"), registry=registry,
+        )  # fmt: skip
         self.events_accepted = Counter(
             Metric.EVENTS_ACCEPTED, "Events Kafka acknowledged.", registry=registry
         )
@@ -36,6 +40,17 @@ class GatewayMetrics:
         )
         self.snapshots_dropped = Counter(
             Metric.SNAPSHOTS_DROPPED, "Snapshots of /predict that did not reach Kafka.",
+            registry=registry,
+        )  # fmt: skip
+        self.commands = Counter(
+            Metric.COMMANDS, "What was said of alerts and Kafka acknowledged.", ("kind",),
+            registry=registry,
+        )  # fmt: skip
+        self.listeners = Gauge(
+            Metric.LISTENERS, "Clients that follow the alerts.", registry=registry
+        )
+        self.listeners_dropped = Counter(
+            Metric.LISTENERS_DROPPED, "Clients that followed the alerts too slowly.",
             registry=registry,
         )  # fmt: skip
 

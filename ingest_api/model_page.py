@@ -113,7 +113,7 @@ def router(*, model: Model) -> APIRouter:
     @routes.get(
         "/model",
         summary="The model behind the scores",
-        responses=openapi.responses({200: openapi.of(ModelPage, "What the model is.")}),
+        responses=openapi.responses({200: openapi.of(ModelPage, "What the model is.")}, 503),
     )
     async def get_model() -> Response:
         return openapi.reply(page)

@@ -24,7 +24,8 @@ _PROBLEMS: Final[Mapping[int, str]] = {
     413: "More than is taken at once.",
     415: "The body was not sent as application/json, or not as it is (content-encoding).",
     422: "Something breaks a limit; `errors` names the fields and what would fit.",
-    503: "A dependency does not answer; come again after `Retry-After` seconds.",
+    503: "A dependency does not answer, or more is asked for than can be done: come again after "
+    "`Retry-After` seconds.",
 }
 
 _encoder = msgspec.json.Encoder()

@@ -91,6 +91,26 @@ class NotAcknowledged(LogUnavailable):
         self.acknowledged = acknowledged
 
 
+class Overloaded(Unavailable):
+    """More is asked for at once than can be done."""
+
+
+class UnknownAlert(RequestError):
+    """No alert and no episode has this id."""
+
+
+class CommandUnavailable(LogUnavailable):
+    """Kafka did not acknowledge what was said of an alert."""
+
+
+class AlertsUnavailable(LogUnavailable):
+    """The alerts cannot be followed."""
+
+
+class TooManyListeners(Unavailable):
+    """Every place at the stream is taken."""
+
+
 class NotReady(Unavailable):
     """A dependency the caller asked for does not answer."""
 
@@ -103,13 +123,18 @@ class NotReady(Unavailable):
 _ANSWERS: Final[dict[type[ChurnError], tuple[int, str, str]]] = {
     Malformed: (400, "malformed", "What came is no text or no JSON"),
     UnknownUser: (404, "unknown-user", "Nothing is known of this user"),
+    UnknownAlert: (404, "unknown-alert", "No alert has this id"),
     TooSlow: (408, "too-slow", "The body took too long to arrive"),
     TooLarge: (413, "too-large", "More than is taken at once"),
     WrongMediaType: (415, "not-json", "The body must be sent as JSON"),
     Invalid: (422, "invalid-input", "The request breaks a limit"),
+    CommandUnavailable: (503, "commands-unavailable", "Nothing can be said of alerts now"),
+    AlertsUnavailable: (503, "stream-unavailable", "Alerts cannot be followed now"),
+    TooManyListeners: (503, "too-many-listeners", "Every place at the stream is taken"),
     LogUnavailable: (503, "events-unavailable", "Events cannot be accepted now"),
     StoreUnavailable: (503, "users-unavailable", "User records cannot be read now"),
     NotReady: (503, "not-ready", "Not ready for events"),
+    Overloaded: (503, "overloaded", "More is asked for than can be done now"),
 }
 
 

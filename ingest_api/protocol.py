@@ -1,10 +1,18 @@
-"""uvicorn's HTTP protocol with a bound on what comes before a body: it has none of its own."""
+"""uvicorn's HTTP protocol with a bound on what comes before a body: it has none of its own.
+
+It also notes what only a server knows and what stands before the routes goes by, and lets
+`EventStream` hang up.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ingest_api.event_stream import ABORT
+from ingest_api.quick import WHOLE
+from ingest_api.shedding import ARRIVED, CONNECTIONS, clock
 
 MAX_HEAD_BYTES: Final = 65_536
 """Request line and headers. A head that arrives whole, in one piece, is read even if longer."""
@@ -36,9 +44,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        scope = cast("dict[str, Any]", self.scope)
+        scope[ARRIVED] = clock()
+        scope[CONNECTIONS] = len(self.connections)
+        # Closing would wait for a client that reads nothing, for as long as it likes.
+        scope["extensions"] = {ABORT: {"call": self.transport.abort}}
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        cast("dict[str, Any]", self.scope)[WHOLE] = True
         super().on_message_complete()
         # Where in the piece at hand the next request begins is not known: it counts from the next.
         self._in_head, self._head_bytes = True, 0

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from contracts.alerts import ChurnAlert
 from contracts.topics import ACTIVITY
-from runtime import keys
+from runtime import alert_index, keys
+from runtime.alert_index import Found
 from runtime.generations import Reader
 from runtime.recent_alerts import RecentAlerts
 from runtime.records import RecordStore
@@ -45,6 +46,10 @@ class UserReader(Protocol):
 
     async def recent_alerts(self, limit: int) -> Sequence[ChurnAlert]:
         """The latest alerts, newest first."""
+        ...
+
+    async def find_alert(self, known: str) -> Found | None:
+        """Whom an alert_id or a dedup_key is about, None where nobody knows."""
         ...
 
     async def ping(self) -> None:
@@ -104,6 +109,10 @@ class RedisUsers:
     async def recent_alerts(self, limit: int) -> Sequence[ChurnAlert]:
         async with self._bounded("reading recent alerts"):
             return await self._alerts.latest(limit)
+
+    async def find_alert(self, known: str) -> Found | None:
+        async with self._bounded("looking up an alert"):
+            return await alert_index.find(self._redis, known)
 
     async def ping(self) -> None:
         async with self._bounded("asking whether it is there"):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ingest_api.admission import MIB, Limits
 from runtime.settings import ServiceSettings
 
 
@@ -27,3 +28,25 @@ class GatewaySettings(ServiceSettings):
 
     alert_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """The probability `at_risk_at` is about; the alerts worker reads the same variable."""
+
+    max_in_flight: Annotated[int, Field(ge=1)] = Limits().in_flight
+    """Requests under way of `/predict`, and once more of the rest; others get 503."""
+
+    max_body_bytes: Annotated[int, Field(ge=MIB)] = Limits().body_bytes
+    """Bytes the bodies of requests under way may come to; others get 503."""
+
+    max_connections: Annotated[int, Field(ge=1)] = Limits().connections
+    """Open connections; a request on another gets 503, and is the last on it."""
+
+    shed_after_ms: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """With requests queueing for 0.1 s of work on end, those behind more than this get 503."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the gateway takes on."""
+        return Limits(
+            in_flight=self.max_in_flight,
+            body_bytes=self.max_body_bytes,
+            connections=self.max_connections,
+            standing_wait=self.shed_after_ms / 1000,
+        )

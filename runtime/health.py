@@ -31,10 +31,38 @@ class Health:
         """The reason under this name is gone."""
         self._reasons.pop(about, None)
 
+    def part(self, name: str) -> Health:
+        """A health of its own for something that belongs to this one: its reasons are ours, too."""
+        return _Part(self, name)
+
     @property
     def reasons(self) -> dict[str, str]:
         """Name to reason, empty when ready."""
         return dict(self._reasons)
+
+
+class _Part(Health):
+    """Writes its reasons into the whole, under names that say whose they are."""
+
+    def __init__(self, whole: Health, name: str) -> None:
+        self._whole = whole
+        self._name = name
+        self.waits("start", "starting")
+
+    def waits(self, about: str, reason: str) -> None:
+        self._whole.waits(f"{self._name}: {about}", reason)
+
+    def goes_on(self, about: str) -> None:
+        self._whole.goes_on(f"{self._name}: {about}")
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        mine = f"{self._name}: "
+        return {
+            about.removeprefix(mine): reason
+            for about, reason in self._whole.reasons.items()
+            if about.startswith(mine)
+        }
 
 
 @asynccontextmanager

@@ -15,6 +15,18 @@ makes the next one beside the one that serves (`scorer.rebuild`).
 | `ebb:{07}:hold:<topic>` | string | the generation that takes over: no other may save | 10 s |
 | `ebb:{07}:e:<user>` | string | the user's alert episode | `record_ttl_ms` |
 | `ebb:{07}:alerts` | zset | recent alerts by time, trimmed | - |
+| `ebb:{07}:et:<partition>` | zset | when alert episodes need a look: user by time | - |
+| `ebb:{07}:cmd:<partition>` | zset | commands not done yet, by their offset | - |
+| `ebb:{07}:top:<partition>` | string | how often each risk is reached, for `top N a day` | - |
+| `ebb:{07}:a:<id>` | string | whom an alert_id or dedup_key is about | `alert_index.KEPT_MS` |
+| `ebb:{07}:ids:<user>` | zset | those ids of a user, by time, trimmed | - |
+| `ebb:{07}:d:<delivery>` | string | a message for a channel, and its state | 30 days when over |
+| `ebb:{07}:dq:<channel>` | zset | deliveries by the time of their next attempt | - |
+| `ebb:{07}:dp:<place>` | zset | deliveries held by the storm guard, or for a digest | - |
+| `ebb:{07}:dl` | zset | the delivery log: deliveries by their last change, trimmed | - |
+| `ebb:{07}:du:<user>` | string | the user's deliveries | 90 days |
+| `ebb:{07}:dc` | zset | openings by time, for the storm guard | some windows |
+| `ebb:{00}:delivery:<what>` | any | who dispatches, the storm, volumes, caps, channels | - |
 | `ebb:log:<topic>:<g>` | hash | log identity, partition count, rules digest | - |
 | `ebb:names` | hash | category hash to its name, for people | - |
 | `ebb:{00}:held:<topic>` | zset | partitions that wait for a person: `partition@log:offset` | - |
@@ -44,7 +56,12 @@ def shard_in(key: str) -> int:
 
 
 def record(user_id: str, generation: int = FIRST) -> str:
-    return f"{_TAGS[shard_of(user_id)]}{generation}:u:{user_id}"
+    return record_prefix(shard_of(user_id), generation) + user_id
+
+
+def record_prefix(shard: int, generation: int = FIRST) -> str:
+    """What stands before the user in the key of a record, for who has many of one shard."""
+    return f"{_TAGS[shard]}{generation}:u:"
 
 
 def any_of(generation: int) -> str:
@@ -79,8 +96,64 @@ def rank(shard: int, generation: int = FIRST) -> str:
     return f"{_TAGS[shard]}{generation}:rank"
 
 
+def alert_timers(shard: int, partition: int) -> str:
+    return f"{_TAGS[shard]}et:{partition}"
+
+
+def commands(shard: int, partition: int) -> str:
+    return f"{_TAGS[shard]}cmd:{partition}"
+
+
+def tops(partition: int) -> str:
+    return f"{_TAGS[partition % SHARDS]}top:{partition}"
+
+
 def recent_alerts(shard: int) -> str:
     return f"{_TAGS[shard]}alerts"
+
+
+def alert(shard: int, known: str) -> str:
+    """What leads from an alert_id or a dedup_key to a user of the shard."""
+    return f"{_TAGS[shard]}a:{known}"
+
+
+def alert_of(user_id: str, known: str) -> str:
+    """The same, of a user."""
+    return alert(shard_of(user_id), known)
+
+
+def alert_ids(user_id: str) -> str:
+    return f"{_TAGS[shard_of(user_id)]}ids:{user_id}"
+
+
+def delivery(shard: int, row_id: str) -> str:
+    return f"{_TAGS[shard]}d:{row_id}"
+
+
+def delivery_queue(shard: int, channel: str) -> str:
+    return f"{_TAGS[shard]}dq:{channel}"
+
+
+def delivery_place(shard: int, place: str) -> str:
+    """Where deliveries wait for something else than a time to come: `held` or `digest`."""
+    return f"{_TAGS[shard]}dp:{place}"
+
+
+def delivery_log(shard: int) -> str:
+    return f"{_TAGS[shard]}dl"
+
+
+def deliveries_of(user_id: str) -> str:
+    return f"{_TAGS[shard_of(user_id)]}du:{user_id}"
+
+
+def crossings(shard: int) -> str:
+    return f"{_TAGS[shard]}dc"
+
+
+def dispatch(what: str) -> str:
+    """What is one for all channels or for a whole channel, and written by who dispatches."""
+    return f"{_TAGS[0]}delivery:{what}"
 
 
 def marks(shard: int, topic: str, generation: int = FIRST) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import copy
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -59,6 +60,18 @@ class WorkerMetrics:
             Metric.OLDEST_TIMER_SECONDS, "How far the oldest due timer is behind the clock.",
             ("partition",), registry=registry,
         )  # fmt: skip
+
+        self.policy_broken = Gauge(
+            Metric.POLICY_BROKEN,
+            "1 while the policy file cannot be read and the one before it is in force.",
+            registry=registry,
+        )
+
+    def of(self, topic: str) -> WorkerMetrics:
+        """The same instruments, for the consumer of another topic in this process."""
+        other = copy(self)
+        other.topic = topic
+        return other
 
     def forget(self, partition: int) -> None:
         """Drop the gauges of a partition another process owns now."""

@@ -7,12 +7,13 @@ when they appear.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -47,6 +48,9 @@ RESTARTS = 3
 START_AGAIN = 75
 """Exit code of a worker whose process has to be started anew; EX_TEMPFAIL of sysexits.h."""
 CANCEL_SECONDS = 2.0
+GARBAGE_OBJECTS = 100_000
+"""How many objects more make Python look for cycles among them. A batch makes tens of thousands,
+none of them in a cycle; by default they would be looked at hundreds of times."""
 
 T = TypeVar("T")
 S = TypeVar("S", bound=ServiceSettings)
@@ -99,6 +103,7 @@ def run(
         print(_settings_message(error), file=sys.stderr)  # noqa: T201 - logs are not set up yet
         return 2
     logs.configure(settings, name)
+    gc.set_threshold(GARBAGE_OBJECTS)
     try:
         # uvloop makes the gateway's small requests faster, but not a worker's batches.
         asyncio.run(_until_signalled(settings, serve))
@@ -147,25 +152,75 @@ async def work(settings: ServiceSettings, stop: asyncio.Event, job: Work, prepar
     A worker that stalls is started again here, with new clients. Raises Stalled when that has not
     helped, Misconfigured when a person has to look, and any bug.
     """
+    await work_together(settings, stop, [(job, prepare)])
+
+
+async def work_together(
+    settings: ServiceSettings, stop: asyncio.Event, jobs: Sequence[tuple[Work, Prepare]]
+) -> None:
+    """Like `work`, on several topics in one process, with one health server: the first job's.
+
+    When one job ends with an error, the others are stopped and the error is raised.
+    """
     registry = CollectorRegistry()
+    first = jobs[0][0]
     health = Health()
-    metrics = WorkerMetrics(registry, job.topic)
+    metrics = WorkerMetrics(registry, first.topic)
+    over = asyncio.Event()
+    async with served(health, registry, first.health_host, first.health_port):
+        working = [
+            asyncio.create_task(
+                _keep_working(
+                    settings,
+                    over,
+                    job,
+                    prepare,
+                    health=health if job is first else health.part(job.topic),
+                    metrics=metrics if job is first else metrics.of(job.topic),
+                ),
+                name=job.topic,
+            )
+            for job, prepare in jobs
+        ]
+        try:
+            async with _told(stop) as told:
+                tasks: set[asyncio.Task[Any]] = {*working, told}
+                while not (told.done() or any(task.done() for task in working)):
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            over.set()
+            await asyncio.wait(working)
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+        for task in working:
+            task.result()
+
+
+async def _keep_working(
+    settings: ServiceSettings,
+    stop: asyncio.Event,
+    job: Work,
+    prepare: Prepare,
+    *,
+    health: Health,
+    metrics: WorkerMetrics,
+) -> None:
     in_vain = 0
-    async with served(health, registry, job.health_host, job.health_port):
-        while True:
-            try:
-                await _work_once(settings, stop, job, prepare, health=health, metrics=metrics)
-            except Stalled as stall:
-                if stop.is_set():
-                    return
-                in_vain = 1 if stall.got_on else in_vain + 1
-                if in_vain > RESTARTS:
-                    raise
-                metrics.restarts.inc()
-                logger.warning("starting_again", reason=str(stall), in_vain=in_vain)
-            else:
+    while True:
+        try:
+            await _work_once(settings, stop, job, prepare, health=health, metrics=metrics)
+        except Stalled as stall:
+            if stop.is_set():
                 return
-            health.waits("start", "starting again after a stall")
+            in_vain = 1 if stall.got_on else in_vain + 1
+            if in_vain > RESTARTS:
+                raise
+            metrics.restarts.inc()
+            logger.warning("starting_again", reason=str(stall), in_vain=in_vain)
+        else:
+            return
+        health.waits("start", "starting again after a stall")
 
 
 async def _work_once(

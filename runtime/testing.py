@@ -17,7 +17,7 @@ from contracts.errors import Refused, StoreUnavailable
 from contracts.partition import SHARDS
 from runtime import generations, keys
 from runtime.kafka import Message, Publisher
-from runtime.ledger import Effects, Mark, Marks, mark_fields, marks_in
+from runtime.ledger import Effects, Mark, Marks, Operation, mark_fields, marks_in
 
 
 @dataclass(slots=True)
@@ -252,8 +252,8 @@ class FakeLedger:
             raise Refused(f"partition {expected.partition}: {switching}") from None
         if not stored.like(expected):
             raise Refused(f"partition {expected.partition}: other marks are stored")
-        for letter, key, arguments in effects.all_operations(self._topic, expected):
-            await self._apply(letter, key, arguments)
+        for operation in effects.all_operations(self._topic, expected):
+            await self._apply(operation)
         moved = expected.moved_to(to, effects.arrived)
         marks_keys = self._marks_keys(expected.generation)
         for key, mark in zip(marks_keys, moved.stored, strict=True):
@@ -266,22 +266,26 @@ class FakeLedger:
             raise failure
         return moved
 
-    async def _apply(self, letter: str, key: str, arguments: Sequence[Any]) -> None:
-        match letter, arguments:
-            case "S", (value,):
-                await self.redis.set(key, _bytes(value))
-            case "X", (value, ttl_ms):
-                await self.redis.set(key, _bytes(value), px=ttl_ms)
-            case "D", ():
-                await self.redis.delete(key)
-            case "Z", (score, member):
-                await self.redis.zadd(key, {member: score})
-            case "R", (member,):
-                await self.redis.zrem(key, member)
-            case "H", (name, value):
-                await self.redis.hset(key, name, value)
-            case "T", (count,):
-                await self.redis.zremrangebyrank(key, 0, -1 - count)
+    async def _apply(self, operation: Operation) -> None:
+        letter, names, arguments = operation
+        rest: Sequence[Any] = arguments
+        match letter:
+            case "S":
+                for key, value in zip(names, rest, strict=True):
+                    await self.redis.set(key, _bytes(value))
+            case "X":
+                for key, value in zip(names, rest[1:], strict=True):
+                    await self.redis.set(key, _bytes(value), px=rest[0])
+            case "D":
+                await self.redis.delete(*names)
+            case "Z":
+                await self.redis.zadd(names[0], dict(zip(rest[1::2], rest[::2], strict=True)))
+            case "R":
+                await self.redis.zrem(names[0], *rest)
+            case "H":
+                await self.redis.hset(names[0], *rest)
+            case "T":
+                await self.redis.zremrangebyrank(names[0], 0, -1 - rest[0])
             case _:
                 raise ValueError(f"unknown operation {letter} with {arguments!r}")
 
@@ -305,6 +309,11 @@ class FakePublisher(Publisher):
 
     async def partitions(self, topic: str) -> int:
         return self._partitions
+
+    async def publish_at_once(
+        self, topic: str, partition: int, messages: Iterable[Message]
+    ) -> None:
+        await self.publish(topic, partition, messages)
 
     async def publish(self, topic: str, partition: int, messages: Iterable[Message]) -> None:
         failure, self.fails = self.fails, None

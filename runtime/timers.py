@@ -1,11 +1,12 @@
-"""The index of silence timers: users of a partition by due time, one sorted set per shard.
+"""An index of timers: users of a partition by due time, one sorted set per shard.
 
-Only an index: the record holds the due time, and an entry that disagrees is put right.
+Only an index: the record (of silence timers) or the episode (of alert timers) holds the due time,
+and an entry that disagrees is put right.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from redis.asyncio import Redis
@@ -22,10 +23,21 @@ _PAGE = 1_000
 class TimerIndex:
     """Reads the timers of one partition; they are written by the ledger's script."""
 
-    def __init__(self, redis: Redis, partition: int, generation: int = keys.FIRST) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        partition: int,
+        generation: int = keys.FIRST,
+        *,
+        key: Callable[[int, int], str] | None = None,
+    ) -> None:
+        """key: of a shard and a partition; by default that of the generation's silence timers."""
         self.generation = generation
         self._redis = redis
-        self._keys = [keys.timers(shard, partition, generation) for shard in range(SHARDS)]
+        if key is None:
+            self._keys = [keys.timers(shard, partition, generation) for shard in range(SHARDS)]
+        else:
+            self._keys = [key(shard, partition) for shard in range(SHARDS)]
 
     async def due(self, clock_ms: int, limit: int) -> list[tuple[str, int]]:
         """Up to about `limit` (user_id, due) with due <= clock, earliest first."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from contracts.errors import BadRecord, Misconfigured
 from contracts.times import EARLIEST_MS, LATEST_MS, from_ms
-from contracts.topics import ACTIVITY, SCORES
+from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SCORES
 from ebbtide.feed.options import moment
 from ebbtide.letter_box import LetterBox, Wanted, message_of
 from runtime.clock import wall_ms
@@ -69,7 +69,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     accepting.set_defaults(act=_accept)
     for action in (listing, showing, replaying, accepting):
         action.add_argument(
-            "--topic", choices=(ACTIVITY, SCORES), default=ACTIVITY, help="whose dead letters"
+            "--topic",
+            choices=(ACTIVITY, SCORES, COMMANDS, ALERTS),
+            default=ACTIVITY,
+            help="whose dead letters",
         )
     parser.set_defaults(run=run)
 

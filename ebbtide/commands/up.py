@@ -58,6 +58,15 @@ class UpSettings(BaseSettings):
     alerts_health_port: Port = 8002
     """Port of the alerts worker's health and metrics."""
 
+    delivery_health_port: Port = 8003
+    """Port of the delivery worker's health and metrics."""
+
+    alert_policy: Path | None = None
+    """The policy file of alerts; one with channels also starts the delivery worker."""
+
+    public_url: str = ""
+    """Where people reach the gateway, for links in messages; empty: as it is reached from here."""
+
     kafka_bootstrap_servers: str | None = None
     """A Kafka of your own; None: the embedded broker."""
 
@@ -87,6 +96,8 @@ def add_parser(subparsers: Any) -> None:
     option("--redis-port", help="port of the embedded store (default 6379)")
     option("--scorer-health-port", help="port of the scorer's health and metrics (default 8001)")
     option("--alerts-health-port", help="port of the alerts worker's (default 8002)")
+    option("--delivery-health-port", help="port of the delivery worker's (default 8003)")
+    option("--alert-policy", help="policy file of alerts (docs/alerts.md)")
     option("--model-dir", help="the model to serve (default: model in the data folder)")
     option("--clock", choices=("wall", "stream"), help="time is now, or what the log says")
     option("--demo", action="store_true", help="with a simulated population, on a stream clock")
@@ -100,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
     with embedded.lock_data_dir(settings.data_dir) as lock:
         require_ports(settings)
         require_model(settings)
+        require_policy(settings)
         # Seconds to import: not before everything cheap has been checked.
         from ebbtide.demo_model import ensure  # noqa: PLC0415
 
@@ -157,6 +169,20 @@ def require_model(settings: UpSettings) -> None:
         )
 
 
+def require_policy(settings: UpSettings) -> None:
+    """Raise Misconfigured when the policy file cannot be used: here rather than in a log."""
+    tells(settings)
+
+
+def tells(settings: UpSettings) -> bool:
+    """Whether there is anybody to tell: a policy file with channels."""
+    if settings.alert_policy is None:
+        return False
+    from alerts.policy_file import read  # noqa: PLC0415  (most runs have none)
+
+    return bool(read(settings.alert_policy).channels)
+
+
 def model_dir(settings: UpSettings) -> Path:
     """Where the model is, or is to be."""
     return settings.model_dir or settings.data_dir / "model"
@@ -191,6 +217,8 @@ def require_ports(settings: UpSettings) -> None:
     check(settings.port, "--port", "the gateway", host=settings.host)
     check(settings.scorer_health_port, "--scorer-health-port", "the scorer's health")
     check(settings.alerts_health_port, "--alerts-health-port", "the alerts worker's health")
+    if tells(settings):
+        check(settings.delivery_health_port, "--delivery-health-port", "the delivery's health")
 
 
 def service_env(settings: UpSettings, outer: Mapping[str, str]) -> dict[str, str]:
@@ -202,10 +230,14 @@ def service_env(settings: UpSettings, outer: Mapping[str, str]) -> dict[str, str
         "EBBTIDE_PORT": str(settings.port),
         "EBBTIDE_SCORER_HEALTH_PORT": str(settings.scorer_health_port),
         "EBBTIDE_ALERTS_HEALTH_PORT": str(settings.alerts_health_port),
+        "EBBTIDE_DELIVERY_HEALTH_PORT": str(settings.delivery_health_port),
+        "EBBTIDE_PUBLIC_URL": settings.public_url or base_url(settings),
         "EBBTIDE_MODEL_DIR": str(model_dir(settings)),
         "EBBTIDE_CLOCK": settings.clock,
         "PYTHONUNBUFFERED": "1",
     }
+    if settings.alert_policy is not None:
+        env["EBBTIDE_ALERT_POLICY"] = str(settings.alert_policy.resolve())
     if settings.kafka_bootstrap_servers is None:
         # The embedded broker has no producer ids to give out.
         env["EBBTIDE_KAFKA_IDEMPOTENCE"] = "false"
@@ -232,15 +264,18 @@ class Parts:
     gateway: Child
     scorer: Child
     alerts: Child
+    delivery: list[Child]
     simulator: list[Child]
 
     def start_order(self) -> list[list[Child]]:
         """Servers first; the services load their libraries side by side; then the visitors."""
-        return [self.servers, [self.scorer, self.alerts, self.gateway], self.simulator]
+        services = [self.scorer, self.alerts, *self.delivery, self.gateway]
+        return [self.servers, services, self.simulator]
 
     def stop_order(self) -> list[list[Child]]:
         """Whoever feeds the log, then its readers in the order of the flow, then the servers."""
-        return [self.simulator, [self.gateway], [self.scorer], [self.alerts], self.servers]
+        readers = [[self.scorer], [self.alerts], *([self.delivery] if self.delivery else [])]
+        return [self.simulator, [self.gateway], *readers, self.servers]
 
 
 def make_parts(settings: UpSettings, *, guard: Guard, demo: bool) -> Parts:
@@ -283,6 +318,7 @@ def make_parts(settings: UpSettings, *, guard: Guard, demo: bool) -> Parts:
         gateway=service("gateway", "api", is_ready=partial(answers_ok, gateway_ready)),
         scorer=worker("scorer", settings.scorer_health_port),
         alerts=worker("alerts", settings.alerts_health_port),
+        delivery=[worker("delivery", settings.delivery_health_port)] if tells(settings) else [],
         simulator=[service("simulator", *simulate, may_finish=True)] if demo else [],
     )
 
@@ -345,6 +381,9 @@ def welcome(settings: UpSettings, *, seconds: float) -> str:
         ("scorer", f"http://{LOOPBACK}:{settings.scorer_health_port}", "/readyz, /metrics"),
         ("alerts", f"http://{LOOPBACK}:{settings.alerts_health_port}", "/readyz, /metrics"),
     ]
+    if tells(settings):
+        delivery = f"http://{LOOPBACK}:{settings.delivery_health_port}"
+        rows.append(("delivery", delivery, "/readyz, /metrics"))
     if settings.kafka_bootstrap_servers is None:
         rows.append(("Kafka", kafka_address(settings), "embedded; its log lives in memory"))
     else:

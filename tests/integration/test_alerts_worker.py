@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
@@ -22,10 +24,11 @@ from redis.exceptions import RedisError
 from alerts import main
 from alerts.settings import AlertsSettings
 from contracts.alerts import ChurnAlert, decode_alert
+from contracts.commands import AlertCommand, encode_command
 from contracts.partition import SHARDS, home, shard
 from contracts.scores import ChurnScore, encode_score
-from contracts.times import to_ms
-from contracts.topics import ALERTS, SCORES, dead_letter
+from contracts.times import SECOND_MS, from_ms, to_ms
+from contracts.topics import ALERTS, COMMANDS, SCORES, dead_letter
 from ebbtide.ports import free_port
 from runtime import kafka as kafka_clients
 from runtime import keys, service
@@ -54,14 +57,21 @@ class Stage:
         """Put scores at their users' homes, as the scorer does."""
         await self.put([(s.user_id, encode_score(s), to_ms(s.scored_at)) for s in scores])
 
-    async def put(self, records: Iterable[tuple[str, bytes | None, int]]) -> None:
+    async def order(self, *commands: AlertCommand) -> None:
+        """Put commands at their users' homes, as the gateway does."""
+        values = [(c.user_id, encode_command(c), to_ms(c.at)) for c in commands]
+        await self.put(values, COMMANDS)
+
+    async def put(
+        self, records: Iterable[tuple[str, bytes | None, int]], topic: str = SCORES
+    ) -> None:
         """Put any values under users' keys."""
-        await ensure_topics(self.settings, (SCORES, ALERTS))
+        await ensure_topics(self.settings, (SCORES, ALERTS, COMMANDS))
         producer = await service.started(kafka_clients.producer(self.settings))
         try:
             for user_id, value, moment in records:
                 message = Message(user_id.encode(), value, moment)
-                await Publisher(producer).publish(SCORES, home(user_id, PARTITIONS), [message])
+                await Publisher(producer).publish(topic, home(user_id, PARTITIONS), [message])
         finally:
             await producer.stop()
 
@@ -167,6 +177,18 @@ async def worker(
         stop.set()
         with suppress(Killed):
             await asyncio.wait_for(task, WITHIN_S)
+
+
+@asynccontextmanager
+async def whole_worker(settings: AlertsSettings) -> AsyncIterator[None]:
+    """Scores and commands in one worker, as the command runs it."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(main.serve(settings, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, WITHIN_S)
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, what: str) -> None:
@@ -465,3 +487,69 @@ async def _readyz(settings: AlertsSettings) -> tuple[int, dict[str, str]]:
             return 0, {}
 
     return await asyncio.to_thread(ask)
+
+
+async def test_a_person_and_a_policy_file_have_their_say(stage: Stage, tmp_path: Path) -> None:
+    """Opened under a rule of the file, acknowledged, snoozed, and told again when that is over; a
+    worker that starts anew repeats none of it, and a changed file counts without a restart."""
+    file = tmp_path / "policy.yaml"
+    file.write_text("rules:\n  - {name: mine, threshold: 0.6, severity: critical}\n")
+    settings = stage.settings.model_copy(update={"alert_policy": file, "clock": "stream"})
+
+    async def told(count: int) -> list[ChurnAlert]:
+        await eventually(lambda: _holds(stage, count), what=f"{count} alerts")
+        return await stage.alerts()
+
+    async with whole_worker(settings):
+        await stage.publish(churn_score(0.65, 1))
+        (opened,) = await told(1)
+        noon = to_ms(opened.occurred_at)
+        acknowledge = AlertCommand(
+            command_id="c1", user_id="ada", dedup_key=opened.dedup_key, kind="acknowledge",
+            actor="eve", at=from_ms(noon + SECOND_MS),
+        )  # fmt: skip
+        await stage.order(acknowledge, acknowledge)
+        await told(2)
+        snooze = msgspec.structs.replace(
+            acknowledge, command_id="c2", kind="snooze", at=from_ms(noon + 2 * SECOND_MS),
+            until=from_ms(noon + 60 * SECOND_MS),
+        )  # fmt: skip
+        await stage.order(snooze)
+        await told(3)
+    bob = next(name for name in map(str, range(99)) if _neighbours(name, "ada"))
+    file.write_text("rules:\n  - {name: another, threshold: 0.9}\n")
+    async with whole_worker(settings):
+        # Time passes in the partition, and ends the snooze.
+        await stage.publish(churn_score(0.65, 2, user_id=bob))
+        alerts = await told(4)
+        file.write_text("rules:\n  - {name: last, threshold: 0.6}\n")
+
+        async def taken() -> bool:
+            """Another score of bob, each higher than the one before, until the file is in force."""
+            nonlocal offset
+            offset += 1
+            await stage.publish(churn_score(0.65, 3, user_id=bob, offset=offset))
+            return len(await stage.alerts()) > 4
+
+        offset = 3
+        await eventually(taken, what="the new file is in force")
+        last = (await stage.alerts())[-1]
+
+    assert [
+        ("opened", "mine", "critical", ""),
+        ("acknowledged", "mine", "critical", "eve"),
+        ("snoozed", "mine", "critical", "eve"),
+        ("escalated", "mine", "critical", ""),
+    ] == [(a.kind, a.rule, a.severity, a.actor) for a in alerts]
+    assert {opened.dedup_key} == {alert.dedup_key for alert in alerts}
+    assert from_ms(noon + 60 * SECOND_MS) == alerts[3].occurred_at
+    assert (bob, "last", "opened") == (last.user_id, last.rule, last.kind)
+    assert 3 == len({opened.policy, alerts[3].policy, last.policy})
+
+
+async def _holds(stage: Stage, count: int) -> bool:
+    return len(await stage.alerts()) >= count
+
+
+def _neighbours(one: str, other: str) -> bool:
+    return home(one, PARTITIONS) == home(other, PARTITIONS)

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from httpx2 import AsyncClient, HTTPError
 
 from contracts.events import decode
+from contracts.packing import pack
 from contracts.partition import home
 from contracts.times import to_ms
 from contracts.topics import ACTIVITY
@@ -186,7 +187,7 @@ async def test_redis_goes_and_comes_back(clean_kafka, clean_redis):
     Without Redis users answer 503 within the bound and /predict goes on; then they are back.
     """
     client = connect(clean_redis.url)
-    await client.set(keys.record("ada"), seen(wall_ms()).tobytes())
+    await client.set(keys.record("ada"), pack(seen(wall_ms()))[0])
     await client.aclose()
     async with gateway(clean_kafka, clean_redis) as http:
         assert 200 == (await http.get("/users/ada")).status_code

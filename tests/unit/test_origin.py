@@ -7,7 +7,8 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from alerts.policy import Rule, judge
+from alerts.policy import judge
+from alerts.rules import DEFAULT
 from contracts.alerts import AlertKind
 from contracts.times import DAY_MS
 from ingest_api.predictions import ORIGIN_HEADER
@@ -72,10 +73,10 @@ def test_every_alert_says_where_its_model_comes_from(kind: AlertKind) -> None:
         "resolved": churn_score(0.1, 3.0, trigger="activity", last_seen_day=3.0),
         "churned": churn_score(0.95, 3.0, cancelled=True),
     }
-    rule, episode, told = Rule(), None, []
+    episode, told = None, []
     for name in dict.fromkeys(["opened", kind]):
         score = msgspec.structs.replace(history[name], origin=f"{ORIGIN}, {name}")
-        episode, alert = judge(episode, score, rule)
-        told += [(alert.kind, alert.origin)] if alert is not None else []
+        episode, alerts = judge(episode, score, DEFAULT)
+        told += [(alert.kind, alert.origin) for alert in alerts]
 
     assert (kind, f"{ORIGIN}, {kind}") == told[-1]

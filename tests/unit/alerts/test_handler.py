@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from alerts.handler import AlertsHandler, Desk
-from alerts.policy import Rule
+from alerts.rules import DEFAULT, Policy
 from contracts.alerts import ChurnAlert, decode_alert
 from contracts.errors import LogUnavailable, Refused, StoreUnavailable
 from contracts.partition import SHARDS, home, shard
@@ -19,6 +19,7 @@ from contracts.scores import ChurnScore, encode_score
 from contracts.times import DAY_MS, NEVER, to_ms
 from contracts.topics import ALERTS, CLOCK_HEADER, CLOCK_KEY, SCORES, dead_letter
 from runtime import keys
+from runtime.alert_index import KEPT_MS
 from runtime.dead_letters import RUN_RECORDS, DeadLetters
 from runtime.handler import Opening
 from runtime.health import Health
@@ -45,6 +46,9 @@ class Bench:
     )
     ttl_ms: int | None = None
     log: int = 1
+    policy: Policy = DEFAULT
+    bell: set[int] = field(default_factory=set)
+    now: int = NOON
 
     def __post_init__(self) -> None:
         self.ledger = FakeLedger(self.redis, SCORES)
@@ -57,14 +61,15 @@ class Bench:
         return AlertsHandler(
             opening,
             Desk(
-                rule=Rule(),
+                policy=lambda now_ms: self.policy,
                 redis=self.redis.client,
                 ledger=self.ledger,
                 publisher=self.publisher,
                 dead_letters=DeadLetters(self.publisher, self.redis.client, SCORES, self.health),
                 metrics=self.metrics,
                 episode_ttl_ms=self.ttl_ms,
-                now_ms=lambda: NOON,
+                bell=self.bell,
+                now_ms=lambda: self.now,
             ),
         )
 
@@ -125,9 +130,12 @@ async def test_effects_and_watermark_move_together() -> None:
 
     expected = (Mark(1, 2),) * SHARDS
     assert expected == (await bench.ledger.marks(PARTITION)).stored == handler.marks.stored
+    (alert,) = bench.alerts
     assert {
         keys.episode("ada"): 1_000,
         keys.episode("bob"): 1_000,
+        keys.alert_of("ada", alert.alert_id): KEPT_MS,
+        keys.alert_of("ada", alert.dedup_key): KEPT_MS,
     } == bench.redis.state.lifetimes_ms
     assert bench.alerts == await RecentAlerts(bench.redis.client).latest(10)
     assert NOON + DAY_MS == handler.log_time
@@ -297,7 +305,16 @@ async def test_a_tombstone_erases_without_a_word() -> None:
     )
 
     assert ["ada", neighbour, "bob"] == [alert.user_id for alert in bench.alerts]
-    assert {keys.episode(neighbour), keys.episode("bob")} == set(bench.redis.state.strings)
+    _, *others = bench.alerts
+    assert {
+        key
+        for alert in others
+        for key in (
+            keys.episode(alert.user_id),
+            keys.alert_of(alert.user_id, alert.alert_id),
+            keys.alert_of(alert.user_id, alert.dedup_key),
+        )
+    } == set(bench.redis.state.strings)
     recent = await RecentAlerts(bench.redis.client).latest(10)
     assert ["bob", neighbour] == [alert.user_id for alert in recent]
 

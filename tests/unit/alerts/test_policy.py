@@ -11,24 +11,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.episode import Episode, decode, encode
-from alerts.policy import Rule, judge
+from alerts.policy import judge
+from alerts.rules import Policy, Rule
 from contracts.alerts import AlertKind, ChurnAlert
 from contracts.scores import ChurnScore, Crossing, Reason, Trigger
 from contracts.times import DAY_MS, HOUR_MS, from_ms, to_ms
 from tests.churn_scores import NOON, churn_score
 
 RULE = Rule()
+POLICY = Policy((RULE,))
 
 
 def judged(
     scores: Iterable[ChurnScore], state: Episode | None = None, rule: Rule = RULE
 ) -> tuple[Episode | None, list[ChurnAlert]]:
     """Fold a history of one user's scores."""
-    alerts = []
+    policy = Policy((rule,))
+    alerts: list[ChurnAlert] = []
     for score in scores:
-        state, alert = judge(state, score, rule)
-        if alert is not None:
-            alerts.append(alert)
+        state, told = judge(state, score, policy)
+        alerts += told
     return state, alerts
 
 
@@ -237,9 +239,9 @@ def test_a_score_that_is_not_higher_changes_nothing(log: int, offset: int, day: 
     """The order is log, then offset, then scored_at; repeats and late ones are passed over."""
     state, _ = judged([churn_score(0.9, 5.0)])
 
-    after = judge(state, churn_score(0.1, day, log=log, offset=offset), RULE)
+    after = judge(state, churn_score(0.1, day, log=log, offset=offset), POLICY)
 
-    assert (state, None) == after
+    assert (state, ()) == after
 
 
 @pytest.mark.parametrize(("log", "offset", "day"), [(1, 5, 5.1), (1, 6, 4.0), (2, 0, 0.0)])
@@ -247,9 +249,8 @@ def test_a_higher_score_counts(log: int, offset: int, day: float) -> None:
     """A later moment, a later offset or a newer log makes a score higher."""
     state, _ = judged([churn_score(0.9, 5.0)])
 
-    _, alert = judge(state, churn_score(0.1, day, log=log, offset=offset), RULE)
+    _, (alert,) = judge(state, churn_score(0.1, day, log=log, offset=offset), POLICY)
 
-    assert alert is not None
     assert "resolved" == alert.kind
 
 
@@ -361,8 +362,7 @@ def test_a_threshold_snaps_to_the_nearest_rung_of_the_ladder() -> None:
     reached = msgspec.structs.replace(churn_score(0.66), crossings=ladder)
     below = msgspec.structs.replace(churn_score(0.65), crossings=ladder)
 
-    _, alert = judge(None, reached, Rule(threshold=0.7))
-    _, none = judge(None, below, Rule(threshold=0.7))
+    _, (alert,) = judge(None, reached, POLICY)
+    _, none = judge(None, below, POLICY)
 
-    assert alert is not None
-    assert ("opened", 0.66, None) == (alert.kind, alert.threshold, none)
+    assert ("opened", 0.66, ()) == (alert.kind, alert.threshold, none)

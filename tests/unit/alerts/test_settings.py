@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from alerts.policy import Rule
+from alerts.main import jobs
+from alerts.rules import Policy, Rule
 from alerts.settings import AlertsSettings
+from contracts.errors import Misconfigured
 from contracts.times import DAY_MS
 
 
 def test_the_defaults_are_the_policys() -> None:
     """Without any setting the default rule holds."""
-    assert Rule() == AlertsSettings().rule
+    assert (Rule(), Policy()) == (AlertsSettings().rule, AlertsSettings().policy)
 
 
 def test_thresholds_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,3 +58,18 @@ def test_values_out_of_range_are_refused(values: dict[str, float]) -> None:
     """A probability of 0 or 1, a negative time or count, an impossible port."""
     with pytest.raises(ValidationError):
         AlertsSettings.model_validate(values)
+
+
+def test_a_policy_file_of_no_use_stops_the_start(tmp_path: Path) -> None:
+    """Before anything is connected."""
+    with pytest.raises(Misconfigured, match="cannot read"):
+        jobs(AlertsSettings(alert_policy=tmp_path / "none.yaml"))
+
+
+def test_the_worker_reads_scores_and_commands() -> None:
+    """In groups of their own, behind one health port."""
+    (scores, _), (commands, _) = jobs(AlertsSettings())
+
+    assert ("churn-score", "alert-command") == (scores.topic, commands.topic)
+    assert scores.group != commands.group
+    assert "alert-command" in scores.topics

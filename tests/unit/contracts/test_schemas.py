@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
 from contracts.alerts import ChurnAlert, encode_alert
+from contracts.commands import AlertCommand, encode_command
 from contracts.errors import BadRecord
 from contracts.events import ActivityEvent, convert, encode
 from contracts.schemas import TOPICS, async_api, documents, json_schema
@@ -25,12 +26,12 @@ from contracts.scores import (
     encode_score,
 )
 from contracts.times import from_ms
-from contracts.topics import ACTIVITY, ALERTS, SCORES, dead_letter
+from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SCORES, dead_letter
 
 FOLDER = Path(__file__).parents[3] / "docs" / "schemas"
 VALIDATORS = {
     kind: Draft202012Validator(json_schema(kind), format_checker=FormatChecker())
-    for kind in (ActivityEvent, ChurnScore, ChurnAlert)
+    for kind in (ActivityEvent, ChurnScore, ChurnAlert, AlertCommand)
 }
 
 instants = st.integers(0, 4_102_444_799_999).map(from_ms)
@@ -88,6 +89,18 @@ alerts = st.builds(
     reasons=reasons,
     **common,
 )
+commands = st.builds(
+    AlertCommand,
+    command_id=texts,
+    user_id=texts,
+    dedup_key=texts,
+    kind=st.sampled_from(["acknowledge", "snooze", "verdict"]),
+    until=st.none() | instants,
+    verdict=st.none() | st.sampled_from(["helped", "wrong", "duplicate"]),
+    note=st.just("") | texts,
+    actor=st.just("") | texts,
+    at=instants,
+)
 numbers = st.none() | st.integers(-2, 2 * 10**8) | st.floats(-10, 1e8, allow_nan=False)
 events = st.fixed_dictionaries(
     {"user_id": texts, "type": st.sampled_from(["page_view", "snapshot", "mine: x", "bad\n", ""])},
@@ -143,6 +156,14 @@ def test_alerts_on_the_wire_fit_their_schema(alert: ChurnAlert) -> None:
     Whatever an alert says, its bytes validate.
     """
     VALIDATORS[ChurnAlert].validate(json.loads(encode_alert(alert)))
+
+
+@given(command=commands)
+def test_commands_on_the_wire_fit_their_schema(command: AlertCommand) -> None:
+    """
+    Whatever a command says, its bytes validate.
+    """
+    VALIDATORS[AlertCommand].validate(json.loads(encode_command(command)))
 
 
 @given(stated=events)
@@ -203,7 +224,7 @@ def test_the_async_api_names_every_topic_and_its_dead_letters() -> None:
     document = async_api()
 
     names = [topic.name for topic in TOPICS]
-    assert [ACTIVITY, SCORES, ALERTS] == names
+    assert [ACTIVITY, SCORES, ALERTS, COMMANDS] == names
     assert {*names, *map(dead_letter, names)} == document["channels"].keys()
     assert {"compact"} == set(
         document["channels"][SCORES]["bindings"]["kafka"]["topicConfiguration"]["cleanup.policy"]

@@ -111,6 +111,37 @@ def test_the_order_is_servers_services_visitors(tmp_path: Path, guard: Guard) ->
     )
 
 
+def test_a_policy_with_channels_brings_the_delivery_worker(tmp_path: Path, guard: Guard) -> None:
+    """
+    Whoever is to be told is told by a worker of its own, which stops after the alerts worker.
+    """
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "rules: [{name: all, channels: [team]}]\n"
+        "channels: [{name: team, kind: slack, url: 'https://hooks.example/x'}]\n"
+    )
+    settings = up.settings_of(parsed("--data-dir", str(tmp_path), "--alert-policy", str(policy)))
+    parts = up.make_parts(settings, guard=guard, demo=False)
+
+    assert ["scorer", "alerts", "delivery", "gateway"] == [p.name for p in parts.start_order()[1]]
+    assert ["delivery"] == [part.name for part in parts.stop_order()[4]]
+    env = up.service_env(settings, {})
+    assert str(policy) == env["EBBTIDE_ALERT_POLICY"]
+    assert "http://127.0.0.1:8000" == env["EBBTIDE_PUBLIC_URL"]
+    assert "delivery" in up.welcome(settings, seconds=1)
+
+
+def test_a_policy_that_cannot_be_read_stops_at_once(tmp_path: Path) -> None:
+    """
+    A mistake in the policy file is told on the console, not in a worker's log.
+    """
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("rules: [{name: all, channels: [nobody]}]\n")
+
+    with pytest.raises(Misconfigured, match="nobody"):
+        up.require_policy(up.settings_of(parsed("--alert-policy", str(policy))))
+
+
 def test_the_welcome_says_where_and_how(tmp_path: Path) -> None:
     """
     Whoever started it sees every address and lines to try; all interfaces are reached by loopback.

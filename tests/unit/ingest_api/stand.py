@@ -13,8 +13,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from contracts.activity import FoldRules
 from contracts.errors import LogUnavailable
+from contracts.packing import pack
 from contracts.record import LEVELS, RECORD, blank_records
 from contracts.times import DAY_MS
+from contracts.topics import ACTIVITY
+from ingest_api.admission import Limits
 from ingest_api.app import create_app
 from ingest_api.problems import NotAcknowledged
 from ingest_api.records import RedisUsers
@@ -95,11 +98,14 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.topics: list[str] = []
+        """Where each of the messages went."""
         self.away: int | None = None
         self.hangs = False
         self.tried = asyncio.Event()
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[Message], topic: str = ACTIVITY) -> None:
+        self.topics += [topic] * len(messages)
         if self.hangs:
             await asyncio.Event().wait()
         if self.away is not None:
@@ -148,13 +154,19 @@ class ServingRedis(FakeRedis):
     async def keep(self, user_id: str, record: np.ndarray) -> None:
         """Store a (1,) RECORD as the scorer would."""
         assert record.dtype == RECORD
-        await self.set(keys.record(user_id), record.tobytes())
+        await self.set(keys.record(user_id), pack(record)[0])
 
 
 class Stand:
     """A gateway with its doubles; `now` is its clock."""
 
-    def __init__(self, clock: str = "wall", now: int = NOON, model: Model | None = None) -> None:
+    def __init__(
+        self,
+        clock: str = "wall",
+        now: int = NOON,
+        model: Model | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    ) -> None:
         self.log = MemoryLog()
         self.redis = ServingRedis()
         self.now = now
@@ -164,6 +176,7 @@ class Stand:
             reader=RedisUsers(self.redis.client),
             clock=clock,  # type: ignore[arg-type]
             now=lambda: self.now,
+            limits=limits,
         )
         # Bugs answer as a problem, as they do behind a server.
         transport = ASGITransport(app=self.app, raise_app_exceptions=False)
@@ -177,10 +190,13 @@ class Stand:
 
 @asynccontextmanager
 async def standing(
-    clock: str = "wall", now: int = NOON, model: Model | None = None
+    clock: str = "wall",
+    now: int = NOON,
+    model: Model | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
 ) -> AsyncIterator[Stand]:
     """A gateway between its start and its end."""
-    stand = Stand(clock, now, model)
+    stand = Stand(clock, now, model, limits)
     async with stand.app.router.lifespan_context(stand.app), stand.http:
         yield stand
 

@@ -25,3 +25,18 @@ def test_reasons_are_a_copy() -> None:
     health = Health()
     health.reasons.clear()
     assert health.reasons
+
+
+def test_a_part_waits_for_the_whole() -> None:
+    """Its reasons stand in the whole under its name, and go without touching the others."""
+    whole = Health()
+    part = whole.part("commands")
+    whole.waits("partition 1", "kafka")
+    part.waits("partition 1", "redis")
+
+    assert {"start": "starting", "partition 1": "redis"} == part.reasons
+    for health in (whole, part):
+        health.goes_on("start")
+    part.goes_on("partition 1")
+
+    assert ({}, {"partition 1": "kafka"}) == (part.reasons, whole.reasons)

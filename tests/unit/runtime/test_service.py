@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -25,6 +26,7 @@ from runtime.service import (
     _Stopped,
     run,
     work,
+    work_together,
 )
 from runtime.settings import ServiceSettings
 
@@ -158,6 +160,56 @@ async def test_a_worker_that_starts_again_in_vain_gives_up(
     with pytest.raises(Stalled):
         await worked(attempts, monkeypatch)
     assert 1 + RESTARTS == attempts.count
+
+
+@asynccontextmanager
+async def _unserved(*_: object) -> AsyncIterator[None]:
+    yield
+
+
+def _two_jobs() -> list[tuple[Work, Prepare]]:
+    first = Work("things", "group", "rules", ("things",), "127.0.0.1", 0)
+    return [(job, cast("Prepare", None)) for job in (first, replace(first, topic="others"))]
+
+
+async def test_two_jobs_work_until_they_are_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the same time, with one health that names what either of them waits for."""
+    seen: dict[str, Health] = {}
+    stop = asyncio.Event()
+
+    async def works(_: object, over: asyncio.Event, job: Work, *__: object, **kept: Any) -> None:
+        seen[job.topic] = kept["health"]
+        kept["health"].waits("redis", job.topic)
+        if len(seen) == 2:
+            stop.set()
+        await over.wait()
+
+    monkeypatch.setattr("runtime.service._work_once", works)
+    monkeypatch.setattr("runtime.service.served", _unserved)
+
+    await work_together(ServiceSettings(), stop, _two_jobs())
+
+    whole = seen["things"].reasons
+    assert ("things", "others") == (whole["redis"], whole["others: redis"])
+
+
+async def test_a_job_that_fails_stops_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which finishes what it has in hand; then the error is raised."""
+    finished = []
+
+    async def works(_: object, over: asyncio.Event, job: Work, *__: object, **___: object) -> None:
+        if job.topic == "things":
+            raise Misconfigured("buy a disk")
+        await over.wait()
+        finished.append(job.topic)
+
+    monkeypatch.setattr("runtime.service._work_once", works)
+    monkeypatch.setattr("runtime.service.served", _unserved)
+
+    with pytest.raises(Misconfigured, match="buy a disk"):
+        await work_together(ServiceSettings(), asyncio.Event(), _two_jobs())
+
+    assert ["others"] == finished
 
 
 async def test_patience_tries_until_it_works(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""From `churn-alert` to people: channels, quiet hours, caps, storm guard, delivery log."""

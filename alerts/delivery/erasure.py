@@ -1,0 +1,31 @@
+"""Taking away what is stored of an erased user's deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from redis.asyncio import Redis
+
+from alerts.delivery.shelf import channel_of, known_of
+from contracts.partition import shard as shard_of
+from runtime import keys
+from runtime.ledger import Effects
+
+
+async def forget(redis: Redis, user_ids: Collection[str], effects: Effects) -> None:
+    """Add to the effects what removes the deliveries of some users, wherever they wait.
+
+    What was told stays told. A digest that names them goes when its own lifetime ends.
+    """
+    for user_id, known in (await known_of(redis, user_ids)).items():
+        shard = shard_of(user_id)
+        for row_id, _ in known:
+            effects.delete(keys.delivery(shard, row_id))
+            for index in (
+                keys.delivery_queue(shard, channel_of(row_id)),
+                keys.delivery_place(shard, "held"),
+                keys.delivery_place(shard, "digest"),
+                keys.delivery_log(shard),
+            ):
+                effects.index(index, row_id, None)
+        effects.delete(keys.deliveries_of(user_id))
