@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 from alerts.episode import Episode
-from alerts.policy import Rule, judge
+from alerts.policy import judge
+from alerts.rules import Policy, Rule
 from contracts.activity import FoldRules
 from contracts.alerts import ChurnAlert, decode_alert
 from contracts.errors import BadRecord
@@ -285,15 +286,15 @@ def wanted_of(scores: Sequence[ChurnScore], log: Log) -> Wanted:
 def alerts_of(scores: Iterable[WireScore], rule: Rule) -> list[ChurnAlert]:
     """The policy folded over the scores in the order of the wire."""
     episodes: dict[str, Episode | None] = {}
-    alerts = []
+    policy = Policy((rule,))
+    alerts: list[ChurnAlert] = []
     for wire in scores:
         if wire.score is None:
             episodes.pop((wire.record.key or b"").decode(), None)
             continue
         user_id = wire.score.user_id
-        episodes[user_id], alert = judge(episodes.get(user_id), wire.score, rule)
-        if alert is not None:
-            alerts.append(alert)
+        episodes[user_id], told = judge(episodes.get(user_id), wire.score, policy)
+        alerts += told
     return alerts
 
 

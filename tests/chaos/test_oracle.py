@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from alerts.policy import Rule
+from alerts.rules import Rule
 from contracts.activity import FoldRules
 from contracts.partition import home
 from contracts.record import RECORD, blank_records
