@@ -39,8 +39,6 @@ aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = _ask
 Headers = list[tuple[str, bytes]]
 
 MAX_BATCH_BYTES = 512 * 1024
-FETCH_WAIT_MS = 200
-"""How long a broker may hold an empty fetch: also how stale the partition clock may be."""
 PREFETCH_WAIT_SECONDS = 0.01
 """How long records that nobody took yet keep the other partitions of a broker from being asked for.
 
@@ -202,7 +200,7 @@ def consumer(settings: ServiceSettings, *, group: str) -> LogConsumer:
         auto_offset_reset="none",
         enable_auto_commit=False,
         isolation_level="read_committed",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
+        fetch_max_wait_ms=settings.fetch_wait_ms,
         max_partition_fetch_bytes=4 * 1024 * 1024,
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=min(settings.session_timeout_ms // 10, HEARTBEAT_MS),

@@ -30,6 +30,13 @@ class ServiceSettings(BaseSettings):
     The embedded broker lets a group form only after half of it, so `ebbtide up` makes it short.
     """
 
+    fetch_wait_ms: Annotated[int, Field(ge=5, le=5_000)] = 200
+    """How long a broker may hold a fetch that finds nothing: how stale a partition's clock may be.
+
+    Kafka answers when something comes; the embedded broker looks again only after half of it, so
+    `ebbtide up` makes it short.
+    """
+
     stall_seconds: Annotated[float, Field(ge=5, le=3_600)] = 30.0
     """A worker that gets nowhere with what lies unread for this long restarts itself."""
 

@@ -106,7 +106,10 @@ async def _measured(stand: Stand, load: _Arrivals, partitions: int) -> tuple[Wai
 
 
 async def _tap(stand: Stand, topic: str, partitions: int) -> AIOKafkaConsumer:
-    tap = AIOKafkaConsumer(bootstrap_servers=stand.bootstrap, enable_auto_commit=False)
+    # The embedded broker sits on new records for up to half of what a fetch may wait.
+    tap = AIOKafkaConsumer(
+        bootstrap_servers=stand.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=10
+    )
     await tap.start()
     places = [TopicPartition(topic, p) for p in range(partitions)]
     tap.assign(places)

@@ -243,6 +243,7 @@ def service_env(settings: UpSettings, outer: Mapping[str, str]) -> dict[str, str
         env["EBBTIDE_KAFKA_IDEMPOTENCE"] = "false"
         # It lets a group form only after half a session; with one worker each, a short one is safe.
         env.setdefault("EBBTIDE_SESSION_TIMEOUT_MS", "3000")
+        env.setdefault("EBBTIDE_FETCH_WAIT_MS", "20")
     return env
 
 

@@ -71,6 +71,7 @@ def test_services_are_told_where_everything_is() -> None:
     assert "false" == env["EBBTIDE_KAFKA_IDEMPOTENCE"]
     assert "redis://127.0.0.1:16379/0" == env["EBBTIDE_REDIS_URL"]
     assert "3000" == env["EBBTIDE_SESSION_TIMEOUT_MS"]
+    assert "20" == env["EBBTIDE_FETCH_WAIT_MS"]
     assert "wall" == env["EBBTIDE_CLOCK"]
 
 
@@ -88,7 +89,8 @@ def test_servers_of_ones_own_replace_the_embedded_ones(
 
     assert [] == up.make_parts(settings, guard=guard, demo=False).servers
     assert "kafka-1:9092,kafka-2:9092" == env["EBBTIDE_KAFKA_BOOTSTRAP_SERVERS"]
-    assert not {"EBBTIDE_KAFKA_IDEMPOTENCE", "EBBTIDE_SESSION_TIMEOUT_MS"} & set(env)
+    embedded = ("KAFKA_IDEMPOTENCE", "SESSION_TIMEOUT_MS", "FETCH_WAIT_MS")
+    assert not {f"EBBTIDE_{name}" for name in embedded} & set(env)
     assert "secret" not in up.welcome(settings, seconds=1)
 
 
