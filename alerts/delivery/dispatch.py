@@ -149,6 +149,7 @@ class Dispatcher:
                 continue
             if self._busy[name] >= AT_ONCE:
                 return
+            now_ms = self._around.now_ms()  # each attempt takes a slot at its own moment
             if await self._overtaken(slip, now_ms):
                 continue
             decision = plan.decide(

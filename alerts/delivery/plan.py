@@ -162,12 +162,25 @@ def overtaken(ending: Row, earlier: Iterable[Row]) -> tuple[bool, Sequence[Row]]
     """Whether an episode's end need not be told, and which of its alerts need not be any more.
 
     earlier: the episode's other alerts on the same channel. Somebody who came back before anyone
-    was told that they were gone is no news. A cancellation is news in any case.
+    was told that they were gone is no news. A cancellation is news in any case. Only what was kept
+    back is known to be untold: a store that has gone back in time remembers no attempt of what it
+    was about to send, and a receiver would wait for the end of what it was told of.
     """
     if ending.label not in ENDINGS or ending.attempts > 0:
         return False, ()
     others = [row for row in earlier if row.label in CAPPED_KINDS]
-    untold = [row for row in others if row.state in OPEN_STATES and row.attempts == 0]
-    told = any(row.attempts > 0 or row.state == "digested" for row in others)
+    untold = [row for row in others if _kept_back(row)]
+    told = any(
+        row.attempts > 0
+        or row.state == "digested"
+        or (row.state in OPEN_STATES and not _kept_back(row))
+        for row in others
+    )
     unneeded = bool(others) and not told and ending.label == "resolved"
     return unneeded, untold
+
+
+def _kept_back(row: Row) -> bool:
+    """Whether somebody decided not to tell it yet: a storm, a cap or quiet hours."""
+    postponed = row.state == "waiting" and row.due > row.updated
+    return row.attempts == 0 and (row.state in ("held", "digest") or postponed)

@@ -1,4 +1,4 @@
-"""The processes under test: scorers, alerts workers and gateways, each a real one of its own."""
+"""The processes under test: scorers, alerts and delivery workers, gateways, all real ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ from ebbtide.child import Child
 from ebbtide.guard import Guard
 from ebbtide.ports import LOOPBACK, free_port
 
-Kind = Literal["scorer", "alerts", "gateway"]
+Kind = Literal["scorer", "alerts", "delivery", "gateway"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
-_COMMANDS: Final[dict[Kind, str]] = {"scorer": "scorer", "alerts": "alerts", "gateway": "api"}
+_COMMANDS: Final[dict[Kind, str]] = {
+    "scorer": "scorer",
+    "alerts": "alerts",
+    "delivery": "delivery",
+    "gateway": "api",
+}
 _PORTS: Final[dict[Kind, str]] = {
     "scorer": "EBBTIDE_SCORER_HEALTH_PORT",
     "alerts": "EBBTIDE_ALERTS_HEALTH_PORT",
+    "delivery": "EBBTIDE_DELIVERY_HEALTH_PORT",
     "gateway": "EBBTIDE_PORT",
 }
 WATCH_SECONDS: Final = 0.25

@@ -43,7 +43,7 @@ def _lines(order: Order, report: Report) -> Iterator[str]:
     for name, figure in verdict.figures.items():
         yield f"| {name} | {figure:,} |"
     for what, count in sorted(report.retries.items()):
-        yield f"| chunks sent again: {what} | {count:,} |"
+        yield f"| sent again: {what} | {count:,} |"
     for name, codes in sorted(report.ends.items()):
         yield f"| {name} ended by itself with | {', '.join(map(str, codes))} |"
     for check in verdict.checks:

@@ -18,36 +18,35 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.asyncio import Redis
 from redis.exceptions import RedisClusterException, RedisError
 
+from alerts import policy_file
+from alerts.delivery.rows import row_id
 from alerts.settings import AlertsSettings
 from contracts.errors import StoreUnavailable
-from contracts.topics import ACTIVITY, ALERTS, SCORES, dead_letter
+from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SCORES, dead_letter
 from ebbtide.guard import Guard
 from model import artefact
 from runtime.store import connect
 from tests import servers
-from tests.chaos import history, oracle, state
+from tests.chaos import channels, history, oracle, state
+from tests.chaos.commands import Commander
 from tests.chaos.driver import Driver
 from tests.chaos.faults.store import can_mount
-from tests.chaos.fleet import Fleet, Kind
+from tests.chaos.fleet import KINDS, Fleet, Kind
 from tests.chaos.history import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.stage import Fault, ServerKind, Servers, Stage, topic_config
 from tests.chaos.tap import Tap
+from tests.receivers import http_receiver
 
 PARTITIONS: Final = 8
-TOPICS: Final = (ACTIVITY, SCORES, ALERTS, dead_letter(ACTIVITY), dead_letter(SCORES))
+HANDLED: Final = (ACTIVITY, SCORES, ALERTS, COMMANDS)
+"""Topics our workers read."""
+TOPICS: Final = (*HANDLED, *(dead_letter(topic) for topic in HANDLED))
 AT_ONCE: Final = 3
 """Faults that may overlap."""
 FIRST_FAULT, LAST_FAULT = 0.03, 0.97
 """Share of the events before the first and the last fault."""
-ALERTS_WHEN: Final = {
-    "alert_threshold": 0.3,
-    "alert_resolve_below": 0.2,
-    "alert_escalation_step": 0.08,
-    "alert_cooldown_days": 2,
-    "alert_least_active_days": 2,
-}
-"""A small model is seldom sure of anything; there shall be many alerts to compare."""
+POLICY_FILE: Final = "policy.yaml"
 LEAST_EVENTS_FOR_ALERTS: Final = 5_000
 UP_WITHIN_S: Final = 90.0
 UNKNOWN: Final = (RedisError, RedisClusterException, StoreUnavailable, OSError)
@@ -68,6 +67,7 @@ class Order:
     kinds: tuple[Fault, ...]
     scorers: int = 2
     alerts: int = 2
+    deliveries: int = 2
     gateways: int = 1
     cluster: bool = False
     session_timeout_ms: int = 1_000
@@ -132,7 +132,8 @@ class _Run:
         self._log(f"{plan.users} users, {order.faults} faults")
         driving = asyncio.create_task(self._drive(plan), name="driver")
         striking = asyncio.create_task(self._strike_all(driving), name="faults")
-        both = asyncio.gather(driving, striking)
+        commanding = asyncio.create_task(self._command(driving), name="commands")
+        both = asyncio.gather(driving, striking, commanding)
         await asyncio.wait((both, self._watching), return_when=asyncio.FIRST_COMPLETED)
         if self._watching.done():
             both.cancel()
@@ -148,7 +149,7 @@ class _Run:
             ends={w.name: w.ends for w in self._fleet.everybody() if w.ends},
             verdict=verdict,
             accepted=self._driver.ledger.accepted,
-            retries=self._driver.ledger.retries,
+            retries=self._driver.ledger.retries + self._commander.retries,
             seconds=produced,
             catching_up_s=self._caught_up - produced - self._began,
         )
@@ -169,9 +170,14 @@ class _Run:
             server.wipe()
         await _create_topics(kafka)
         self._proxies: dict[tuple[Kind, ServerKind], Proxy] = {}
-        for kind in ("scorer", "alerts", "gateway"):
+        for kind in KINDS:
             self._proxy(stack, kind, "kafka", int(kafka.bootstrap.rpartition(":")[2]))
             self._proxy(stack, kind, "redis", _port_of(redis.url))
+        self._receiver = stack.enter_context(http_receiver())
+        self._receiver.answer = channels.refuses_some()
+        policy = channels.policy(self._receiver.url)
+        (order.folder / POLICY_FILE).write_text(policy)
+        self._policy = policy_file.parse(policy)
         self._taps = {topic: Tap(kafka.bootstrap, topic, PARTITIONS) for topic in TOPICS}
         for tap in self._taps.values():
             await tap.start()
@@ -179,7 +185,8 @@ class _Run:
         self._fleet = Fleet(order.folder, self._guard, self._env_of, self._log, code=order.product)
         stack.push_async_callback(self._fleet.stop)
         first: Mapping[Kind, int] = {
-            "scorer": order.scorers, "alerts": order.alerts, "gateway": order.gateways,
+            "scorer": order.scorers, "alerts": order.alerts, "delivery": order.deliveries,
+            "gateway": order.gateways,
         }  # fmt: skip
         for kind, count in first.items():
             for _ in range(count):
@@ -193,6 +200,11 @@ class _Run:
             gateways=lambda: [worker.url for worker in self._fleet.of("gateway")],
             log_number=lambda: self._taps[ACTIVITY].log,
             pace=pace,
+        )
+        self._commander = Commander(
+            alerts=self._taps[ALERTS].records,
+            gateways=lambda: [worker.url for worker in self._fleet.of("gateway")],
+            random=random.Random(order.seed + 2),
         )
         self._began = time.monotonic()
 
@@ -222,7 +234,9 @@ class _Run:
             "EBBTIDE_SESSION_TIMEOUT_MS": str(self._order.session_timeout_ms),
             "EBBTIDE_PARTITIONS": str(PARTITIONS),
             "EBBTIDE_CLOCK": "stream",
-            **{f"EBBTIDE_{name.upper()}": str(value) for name, value in ALERTS_WHEN.items()},
+            "EBBTIDE_ALERT_POLICY": str(self._order.folder / POLICY_FILE),
+            "EBBTIDE_PUBLIC_URL": channels.PUBLIC_URL,
+            "EBBTIDE_DELIVERY_LEASE_SECONDS": "2",
             "EBBTIDE_MODEL_DIR": str(self._order.model_dir.resolve()),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -262,7 +276,7 @@ class _Run:
     async def _look(self) -> None:
         try:
             async with self._redis() as redis:
-                for topic in (ACTIVITY, SCORES):
+                for topic in HANDLED:
                     self._progress[topic] = await state.progress(redis, topic, PARTITIONS)
         except UNKNOWN:
             self._progress.clear()  # nobody knows
@@ -284,6 +298,10 @@ class _Run:
                 yield item
 
         await self._driver.send(told())  # type: ignore[arg-type]
+
+    async def _command(self, driving: asyncio.Task[None]) -> None:
+        driving.add_done_callback(lambda _: setattr(self._commander, "done", True))
+        await self._commander.run()
 
     # Faults
 
@@ -342,7 +360,7 @@ class _Run:
 
     async def _until_handled(self) -> None:
         """Until the effects of what is in the logs at this moment are in the store."""
-        for topic in (ACTIVITY, SCORES):
+        for topic in HANDLED:
             tap = self._taps[topic]
             while (ends := await tap.ends()) is None:  # noqa: ASYNC110
                 await asyncio.sleep(POLL_S)
@@ -361,7 +379,7 @@ class _Run:
 
     @asynccontextmanager
     async def _new_log(self, topics: Collection[str]) -> AsyncIterator[None]:
-        async with self._between:
+        async with self._between, self._commander.quiet:
             tapped = [topic for topic in topics if topic in self._taps]
             await self._driver.hold()
             try:
@@ -385,29 +403,32 @@ class _Run:
         await self._driver.tick(end, PARTITIONS)
         self._log("the last tick is sent")
         try:
-            await self._until_quiet(end)
+            await self._until_quiet(end, told=True)
         except RuntimeError as failure:
             self._failed.append(str(failure))
             self._log(str(failure))
         self._caught_up = time.monotonic()
 
-    async def _until_quiet(self, clock_ms: int) -> None:
-        """Until all logs are handled, no timer is due by `clock_ms`, and the taps have it all."""
+    async def _until_quiet(self, clock_ms: int, *, told: bool = False) -> None:
+        """Until all logs are handled, no timer is due by `clock_ms`, and the taps have it all.
+
+        told: until all deliveries are over, too.
+        """
         deadline = time.monotonic() + self._order.patience_s
         quiet, before = 0, None
         while quiet < 3:
             await asyncio.sleep(2 * POLL_S)
-            now = await self._stillness(clock_ms)
+            now = await self._stillness(clock_ms, told=told)
             quiet = quiet + 1 if now is not None and now == before else 0
             before = now
             if time.monotonic() > deadline:
                 said = [
                     f"{topic}: {self._where(topic, await self._taps[topic].ends() or {})}"
-                    for topic in (ACTIVITY, SCORES)
+                    for topic in HANDLED
                 ]
                 raise RuntimeError(f"not caught up in {self._order.patience_s:.0f} s: {said}")
 
-    async def _stillness(self, clock_ms: int) -> list[int] | None:
+    async def _stillness(self, clock_ms: int, *, told: bool) -> list[int] | None:
         """How long the logs are, if everything is done with them."""
         lengths = []
         for topic, tap in self._taps.items():
@@ -415,13 +436,17 @@ class _Run:
             if ends is None or not await tap.at_end():
                 return None
             lengths.append(sum(ends.values()))
-            if topic in (ACTIVITY, SCORES) and not (
+            if topic in HANDLED and not (
                 topic in self._progress and self._progress[topic].reached(tap.log, ends)
             ):
                 return None
         try:
             async with self._redis() as redis:
-                if await state.earliest_timer(redis, PARTITIONS) <= clock_ms:
+                due = await state.earliest_timer(redis, PARTITIONS) <= clock_ms
+                waiting = await state.waiting_commands(redis, PARTITIONS)
+                if told:
+                    waiting += await state.waiting_deliveries(redis, channels.KINDS)
+                if due or waiting:
                     return None
         except UNKNOWN:
             return None
@@ -431,7 +456,11 @@ class _Run:
         async with self._redis() as redis:
             records = await state.records(redis)
             timers = await state.timers(redis, PARTITIONS)
-        settings = AlertsSettings(**ALERTS_WHEN)  # type: ignore[arg-type]
+            waiting = await state.waiting_commands(redis, PARTITIONS)
+            told = oracle.read_alerts(self._taps[ALERTS].records)
+            wanted = {(a.user_id, row_id(a.alert_id, c)) for a in told for c in channels.KINDS}
+            deliveries = await state.deliveries(redis, wanted)
+        rules = AlertsSettings().fold_rules
         evidence = oracle.Evidence(
             activity=self._taps[ACTIVITY].records,
             scores=self._taps[SCORES].records,
@@ -441,6 +470,11 @@ class _Run:
             timers=timers,
             accepted_ids=self._driver.ledger.by_id,
             accepted_places=self._driver.ledger.by_place,
+            commands=self._taps[COMMANDS].records,
+            accepted_commands=self._commander.accepted,
+            waiting_commands=waiting,
+            received=list(self._receiver.taken),
+            deliveries=deliveries,
         )
         self._log("comparing")
         with (self._order.folder / "evidence.pickle").open("wb") as kept:
@@ -448,7 +482,7 @@ class _Run:
         model = artefact.load(self._order.model_dir)
         began = time.monotonic()
         verdict = await asyncio.to_thread(
-            oracle.judge_run, evidence, settings.fold_rules, settings.rule, model, PARTITIONS
+            oracle.judge_run, evidence, rules, self._policy, model, PARTITIONS
         )
         self._log(f"compared in {time.monotonic() - began:.1f} s")
         if self._order.events >= LEAST_EVENTS_FOR_ALERTS and not verdict.figures["alerts"]:

@@ -46,6 +46,8 @@ class Sabotage:
     """Words of the kinds of faults."""
     events: int = 30_000
     faults: int = 8
+    minutes: float | None = None
+    """Spread the events over so long, where people need time to answer."""
 
 
 _PUBLISH_THEN_SAVE: Final = (
@@ -117,6 +119,48 @@ SABOTAGES: Final = (
         events=10_000,
         faults=1,
     ),
+    Sabotage(
+        "a delivery is settled before it is sent",
+        (
+            Patch(
+                "alerts/delivery/dispatch.py",
+                "await self._settle(slip, channel, await self._sent(channel, row))",
+                "await self._settle(slip, channel, Delivered())\n"
+                "            await self._sent(channel, row)",
+            ),
+        ),
+        under="delivery killed",
+        events=8_000,
+        faults=2,
+    ),
+    Sabotage(
+        "the first delivery of each batch is forgotten",
+        (
+            Patch(
+                "alerts/delivery/intake.py",
+                "_shelve(new, effects)",
+                "_shelve(new[1:], effects)",
+            ),
+        ),
+        under="delivery killed",
+        events=8_000,
+        faults=1,
+    ),
+    Sabotage(
+        "the control is told, too",
+        (Patch("alerts/delivery/intake.py", 'alert.arm == "control"', "False"),),
+        under="delivery killed",
+        events=8_000,
+        faults=1,
+    ),
+    Sabotage(
+        "commands to snooze are lost on their way",
+        (Patch("alerts/inbox.py", 'command.kind == "verdict"', 'command.kind != "acknowledge"'),),
+        under="alerts killed",
+        events=12_000,
+        faults=1,
+        minutes=0.35,
+    ),
 )
 
 
@@ -168,7 +212,7 @@ def _tried(sabotage: Sabotage, folder: Path, model: Path, seed: int) -> Report:
         seed=seed,
         events=sabotage.events,
         faults=sabotage.faults,
-        minutes=None,
+        minutes=sabotage.minutes,
         model_dir=model,
         folder=logs,
         kinds=kinds,

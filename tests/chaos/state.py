@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from redis.asyncio import Redis
 
+from alerts.delivery import rows
+from contracts.partition import SHARDS, shard
 from contracts.topics import ACTIVITY
 from runtime import keys
 from runtime.generations import Reader, current
 from runtime.ledger import Mark
 from runtime.records import RecordStore
-from runtime.store import text
+from runtime.store import mget, text
 
 PAGE = 2_000
 
@@ -79,6 +82,37 @@ async def _timers(redis: Redis, partitions: int, last: int) -> list[tuple[int, s
                 (partition, member.decode(), due)
                 for member, due in cast("list[tuple[bytes, float]]", entries)
             ]
+    return found
+
+
+async def waiting_commands(redis: Redis, partitions: int) -> int:
+    """Commands that were read from their log and not done."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for shard in range(SHARDS):
+            for partition in range(partitions):
+                pipe.zcard(keys.commands(shard, partition))
+        return sum(await pipe.execute())
+
+
+async def waiting_deliveries(redis: Redis, channels: Collection[str]) -> int:
+    """Deliveries that are not over."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for shard in range(SHARDS):
+            for channel in channels:
+                pipe.zcard(keys.delivery_queue(shard, channel))
+        return sum(await pipe.execute())
+
+
+async def deliveries(redis: Redis, wanted: Collection[tuple[str, str]]) -> dict[str, str]:
+    """State of each delivery that is there, by row id. wanted: (user, row id)."""
+    found: dict[str, str] = {}
+    ordered = sorted(wanted)
+    for start in range(0, len(ordered), PAGE):
+        page = ordered[start : start + PAGE]
+        values = await mget(redis, [keys.delivery(shard(user), name) for user, name in page])
+        for (_, name), value in zip(page, values, strict=True):
+            if value is not None:
+                found[name] = rows.decode(value).state
     return found
 
 

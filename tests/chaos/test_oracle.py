@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from alerts.rules import Rule
+from alerts.rules import DEFAULT
 from contracts.activity import FoldRules
 from contracts.partition import home
 from contracts.record import RECORD, blank_records
@@ -62,7 +62,7 @@ def evidence_of(records: list[Tapped]) -> Evidence:
 
 def differing(evidence: Evidence) -> dict[str, int]:
     """Words of the checks that found a difference, and how many."""
-    verdict: Verdict = judge_run(evidence, FoldRules(), Rule(), FadingModel(), PARTITIONS)
+    verdict: Verdict = judge_run(evidence, FoldRules(), DEFAULT, FadingModel(), PARTITIONS)
     return {
         check.promise.split(",")[0]: check.differences
         for check in verdict.checks

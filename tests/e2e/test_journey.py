@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,8 @@ SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 async def test_a_user_who_stops_coming_is_told_of_and_resolved_on_return(
     on_stream_clock: Ebbtide,
 ) -> None:
-    """Events by HTTP and Kafka; silence opens an alert without any event; a return resolves it."""
+    """Events by HTTP and Kafka; silence opens an alert without any event; somebody takes it on,
+    which who follows the alerts is told of; a return resolves it."""
     async with httpx2.AsyncClient(base_url=on_stream_clock.url, timeout=60) as http:
         by_http = [
             visit("ada", NOON + day * DAY_MS + i * MINUTE_MS) for day in range(10) for i in range(3)
@@ -60,15 +62,30 @@ async def test_a_user_who_stops_coming_is_told_of_and_resolved_on_return(
         ranked = (await http.get("/users", params={"order": "risk", "limit": 5})).json()
         assert "ada" == ranked["users"][0]["user_id"]
 
+        async with asyncio.timeout(60), http.stream("GET", "/alerts/stream") as following:
+            lines = following.aiter_lines()
+            while not (await anext(lines)).startswith("id: "):
+                pass  # with its first place it follows
+            path = f"/alerts/{opened['alert_id']}/acknowledge"
+            assert 202 == (await http.post(path, json={"actor": "grace"})).status_code
+            while not (line := await anext(lines)).startswith("data: "):
+                pass
+        told = json.loads(line.removeprefix("data: "))
+        assert ("acknowledged", "grace", opened["dedup_key"]) == (
+            told["kind"], told["actor"], told["dedup_key"],
+        )  # fmt: skip
+
         back = last_seen + 61 * DAY_MS
         await http.post("/events", json=[visit("ada", back + i * MINUTE_MS) for i in range(5)])
-        await eventually(lambda: kinds_are(on_stream_clock, ["opened", "resolved"]))
-        _, resolved = await alerts_on_the_topic(on_stream_clock)
+        await eventually(lambda: kinds_are(on_stream_clock, ["opened", "acknowledged", "resolved"]))
+        _, _, resolved = await alerts_on_the_topic(on_stream_clock)
         assert opened["dedup_key"] == resolved["dedup_key"]
         for topic in (ACTIVITY, SCORES, ALERTS):
             await check_schema(on_stream_clock, topic)
         listed = (await http.get("/alerts")).json()
-        assert ["resolved", "opened"] == [alert["kind"] for alert in listed["alerts"]]
+        assert ["resolved", "acknowledged", "opened"] == [
+            alert["kind"] for alert in listed["alerts"]
+        ]
     assert 0 == on_stream_clock.stop()
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from tests.chaos.fleet import Kind, Worker
 from tests.chaos.stage import Fault, Stage
 
 SESSION_S = 1.0
 """EBBTIDE_SESSION_TIMEOUT_MS of a run on embedded servers; native Kafka's least is 6 s."""
+
+
+WORKERS: Final[tuple[Kind, ...]] = ("scorer", "alerts", "delivery")
 
 
 @dataclass(frozen=True)
@@ -119,13 +123,13 @@ class Restarted:
 
 @dataclass(frozen=True)
 class AllKilled:
-    """kill -9 of every scorer and alerts worker in the same moment."""
+    """kill -9 of every scorer, alerts worker and delivery worker in the same moment."""
 
     name: str = "every worker killed"
     needs: frozenset[str] = frozenset()
 
     async def strike(self, stage: Stage) -> None:
-        workers = stage.workers.of("scorer") + stage.workers.of("alerts")
+        workers = [one for kind in WORKERS for one in stage.workers.of(kind)]
         async with stage.alone(*(worker.name for worker in workers)):
             for worker in workers:
                 worker.kill()
@@ -188,12 +192,15 @@ def _one_of(stage: Stage, kind: Kind) -> Worker:
 FAULTS: tuple[Fault, ...] = (
     Killed("scorer"),
     Killed("alerts"),
+    Killed("delivery"),
     Killed("gateway"),
     Zombie("scorer"),
     Zombie("alerts"),
+    Zombie("delivery"),
     Stutter("scorer"),
     Added("scorer"),
     Added("alerts"),
+    Added("delivery"),
     Restarted("scorer"),
     AllKilled(),
     KilledPublishing(),

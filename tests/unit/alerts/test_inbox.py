@@ -85,6 +85,17 @@ async def test_a_command_waits_at_its_users_home() -> None:
     assert [] == await bench.waiting(HOME + 1)
 
 
+async def test_the_same_words_at_another_moment_are_another_command() -> None:
+    """Who changes their mind twice says something under an id that there was: all of it counts."""
+    bench = Bench()
+    first, other = command(1), command(2, "snooze")
+    again = msgspec.structs.replace(first, at=from_ms(NOON + 1))
+
+    await (await bench.opened()).handle(log_of(first, other, again))
+
+    assert ["c1", "c2", "c1"] == await bench.waiting()
+
+
 async def test_redelivery_does_not_bring_back_what_is_done() -> None:
     """Below the watermark a command is old, wherever it has gone since."""
     bench = Bench()

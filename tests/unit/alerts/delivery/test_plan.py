@@ -161,8 +161,8 @@ def test_nothing_is_sent_against_the_policy(  # noqa: PLR0917 - drawn by hypothe
 
 
 def test_an_end_overtakes_what_nobody_was_told() -> None:
-    """Untold alerts of the episode go; the end goes with them, unless it is a cancellation."""
-    waiting, sent = row(), row("escalated", state="sent", attempts=1)
+    """What was kept back goes; the end goes with it, unless it is a cancellation."""
+    waiting, sent = row(due=NOON + 1), row("escalated", state="sent", attempts=1)
     end, gone = row("resolved"), row("churned")
 
     assert (True, [waiting]) == overtaken(end, [waiting])
@@ -172,6 +172,14 @@ def test_an_end_overtakes_what_nobody_was_told() -> None:
     assert (True, []) == overtaken(end, [row(state="discarded")])
     assert (False, []) == overtaken(end, [row(state="digested")])
     assert (False, ()) == overtaken(row("escalated"), [waiting])
+    for state in ("held", "digest"):
+        assert (True, [row(state=state)]) == overtaken(end, [row(state=state)])
+
+
+def test_an_end_overtakes_nothing_that_may_have_been_told() -> None:
+    """An opening that is due may have been sent by a dispatcher whose store then went back."""
+    assert (False, []) == overtaken(row("resolved"), [row()])
+    assert (False, [row(state="held")]) == overtaken(row("resolved"), [row(), row(state="held")])
 
 
 @given(st.text(min_size=1), st.integers(1, 12), st.one_of(st.none(), st.integers(0, 2**40)))
