@@ -140,7 +140,8 @@ def obey(
     else:
         return episode, ()
     score = (episode.said or _unsaid(episode)).score(command.user_id)
-    cause = digest(command.dedup_key, kind, command.command_id)
+    # The same words have the same command_id, and are news when the episode has changed since.
+    cause = digest(command.dedup_key, kind, command.command_id, str(current.commanded_at))
     rule = policy.rule(current.rule)
     alert = _alert(kind, after, current, score, given, rule, policy, cause)
     alert = replace(

@@ -39,7 +39,7 @@ def command(
     actor: str = "eve",
 ) -> AlertCommand:
     return AlertCommand(
-        command_id=f"{kind}-{day}-{until}",
+        command_id=f"{kind}-{until}",  # as the gateway does: the same words, the same id
         user_id=alert.user_id,
         dedup_key=alert.dedup_key,
         kind=kind,
@@ -254,6 +254,18 @@ def test_who_has_acknowledged_hears_of_a_rise_in_severity_only(
 
     assert expected == kinds(told)
     assert all("critical" == alert.severity for alert in told)
+
+
+def test_acknowledging_again_after_a_rise_is_news() -> None:
+    """The same words about an episode that has got worse are another transition."""
+    state, alert = opened(RISING)
+    state, (first,) = obey(state, command("acknowledge", alert, 2), RISING)
+    state, (risen,) = judge(state, churn_score(0.95, 10), RISING)
+
+    _, (again,) = obey(state, command("acknowledge", alert, 11), RISING)
+
+    assert ["acknowledged", "escalated", "acknowledged"] == kinds((first, risen, again))
+    assert first.alert_id != again.alert_id
 
 
 def test_an_end_is_told_whoever_acknowledged_or_snoozed() -> None:
