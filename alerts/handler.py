@@ -118,12 +118,12 @@ class AlertsHandler:
             await check_unmoved(desk.ledger, self.marks)
         fold = PolicyFold(policy, self._partitions, dict(stored), tops)
         outcome = self._judge_all(fold, items, log_time)
+        effects = Effects()
+        # Before they can have deliveries of what they did after the erasure.
+        await self._forget({item.user_id for item, _, _ in items if item.score is None}, effects)
         with desk.metrics.stage_seconds.labels("publish").time():
             await self._publish(outcome.alerts)
         with desk.metrics.stage_seconds.labels("save").time():
-            effects = Effects()
-            erased = {item.user_id for item, _, _ in items if item.score is None}
-            await self._forget(erased, effects)
             self._remember(stored, fold, {}, outcome, effects)
             if policy.tops:
                 effects.put(keys.tops(self.marks.partition), top.encode(fold.tops))

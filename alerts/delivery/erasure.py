@@ -28,4 +28,5 @@ async def forget(redis: Redis, user_ids: Collection[str], effects: Effects) -> N
                 keys.delivery_log(shard),
             ):
                 effects.index(index, row_id, None)
-        effects.delete(keys.deliveries_of(user_id))
+        if known:  # nobody may have written it since
+            effects.delete(keys.deliveries_of(user_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from alerts.delivery.shelf import encode_known
 from alerts.handler import AlertsHandler, Desk
 from alerts.rules import DEFAULT, Policy
 from contracts.alerts import ChurnAlert, decode_alert
@@ -23,6 +25,7 @@ from runtime.alert_index import KEPT_MS
 from runtime.dead_letters import RUN_RECORDS, DeadLetters
 from runtime.handler import Opening
 from runtime.health import Health
+from runtime.kafka import Message
 from runtime.ledger import Mark
 from runtime.log_identity import Log
 from runtime.metrics import WorkerMetrics
@@ -338,6 +341,24 @@ async def test_after_an_erasure_the_user_starts_anew() -> None:
     )
 
     assert ["opened", "opened"] == bench.kinds
+
+
+async def test_an_erasure_leaves_the_deliveries_of_what_came_after_it() -> None:
+    """A delivery worker may have the new alert before the batch is saved: it stays."""
+    bench = Bench()
+    redis = bench.redis
+
+    class Quick(FakePublisher):
+        async def publish(self, topic: str, partition: int, messages: Iterable[Message]) -> None:
+            await redis.set(keys.deliveries_of("ada"), encode_known([("an-alert:team", "opened")]))
+            await super().publish(topic, partition, messages)
+
+    bench.publisher = Quick(ALERT_PARTITIONS)
+
+    await (await bench.opened()).handle(log_of(tombstone(), churn_score(0.8, 2)))
+
+    assert ["opened"] == bench.kinds
+    assert keys.deliveries_of("ada") in redis.state.strings
 
 
 async def test_clock_records_carry_only_time() -> None:
