@@ -11,8 +11,9 @@ demo: setup
 	@exec .venv/bin/ebbtide up --demo $(ARGS)
 
 # Without tests/chaos, which takes some minutes: `.ci/run` has steps of its own for it.
+# Several processes, each with servers of its own, for most tests wait for something to happen.
 test: setup-dev
-	.venv/bin/python -m pytest --ignore tests/chaos $(PYTEST_ARGS)
+	.venv/bin/python -m pytest --ignore tests/chaos -n 3 --dist worksteal $(PYTEST_ARGS)
 
 chaos: setup-dev
 	.venv/bin/python -m tests.chaos $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,11 @@ SERVERS = {"kafka", "redis_server", "clean_kafka", "clean_redis"}
 """The fixtures that start some."""
 
 left_out: list[str] = []
+"""Tests that the chosen servers cannot show."""
+
+collected = 0
+begun = 0
+"""Tests that there are, and those that were set up: more than one process runs them."""
 
 # What an example takes is the machine's affair: a busy one shows no fault of ours.
 settings.register_profile("ebbtide", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,8 +50,43 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in needing]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A process that runs a part of the tests tells the one that counts what it knows of all."""
+    global collected  # noqa: PLW0603 - pytest's hooks are functions
+    collected = len(session.items)
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told.update(collected=collected, left_out=left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The other side of it."""
+    global collected  # noqa: PLW0603
+    told = getattr(node, "workeroutput", {})
+    collected = max(collected, told.get("collected", 0))
+    left_out[:] = told.get("left_out", left_out)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    global begun  # noqa: PLW0603
+    begun += report.when == "setup"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A test that was dealt to nobody is a failure: `--dist loadfile` takes equal names for one."""
+    if session.config.option.collectonly or hasattr(session.config, "workeroutput"):
+        return
+    if session.exitstatus == pytest.ExitCode.OK and begun < collected:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Nothing is left out in silence."""
+    if begun < collected:
+        terminalreporter.line(f"of {collected} tests only {begun} ran")
     if left_out:
         terminalreporter.line(
             f"{len(left_out)} tests need Apache Kafka (EBBTIDE_TEST_SERVERS=native): "
