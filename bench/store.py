@@ -3,7 +3,7 @@
     python -m bench.store [--users 100000] [--batch 2000] [--rounds 40] [--redis redis://...]
 
 The embedded store unless another is named, which is emptied. Users are read and written as the
-scorer does, a partition's batch at a time, everything of them changed: record, timer and rank. CPU
+scorer does, a partition's batch at a time, everything of them changed: record, timer and ranks. CPU
 time is of the whole process on either side; the server's own count of a command leaves out what it
 takes to receive it.
 """
@@ -54,12 +54,15 @@ class Habit:
     title: str
     days: int
     visits: int
+    pay: bool = False
+    """Whether they bring money, and so stand in the index by worth, too."""
 
 
 HABITS: Final = (
     Habit("3 days, once a day", 3, 1),
     Habit("10 days, twice a day", 10, 2),
     Habit("28 days, four times a day", 28, 4),
+    Habit("10 days, twice, and pay", 10, 2, pay=True),
 )
 
 
@@ -71,7 +74,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--redis", help="address of a server to use (and empty)")
     args = parser.parse_args()
-    with _store(args.redis) as url:
+    with store_at(args.redis) as url:
         asyncio.run(_print_all(url, args.users, args.batch, args.rounds))
 
 
@@ -214,6 +217,9 @@ def _records(numbers: np.ndarray, habit: Habit, partition: int) -> np.ndarray:
     rows["kind"] = ACTIVE
     records = blank_records(n)
     records["facts"] = fold(records["facts"], rows, user, FoldRules())
+    if habit.pay:
+        cents = random.integers(500, 50_000, n)
+        records["facts"]["value_cents"] = records["facts"]["purchase_cents"] = cents
     outlook = records["outlook"]
     outlook["scored_at"] = records["facts"]["last_seen"]
     outlook["probability"] = random.integers(0, 1_000_000, n)
@@ -248,7 +254,7 @@ async def _server(redis: Redis) -> dict[str, float]:
 
 
 @contextmanager
-def _store(url: str | None) -> Iterator[str]:
+def store_at(url: str | None) -> Iterator[str]:
     """The address of the server: the one named, or one of the benchmark's own."""
     if url is not None:
         yield url

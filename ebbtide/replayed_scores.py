@@ -244,7 +244,7 @@ class Speaker:
                 records,
                 scores.previous[part],
                 [TRIGGERS[trigger] for trigger in scores.trigger[part].tolist()],
-                partition=0,
+                homes=[0] * len(names),
                 published_at_ms=0,
             )
             for message in told:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -161,6 +162,7 @@ def _game(value: np.ndarray, share: np.ndarray, agrees: np.ndarray) -> np.ndarra
     return np.asarray(value[:, None] * (agrees - share) * sums)
 
 
+@lru_cache(maxsize=64)
 def _quadrature(points: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(points)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -39,13 +40,23 @@ aiokafka.client.MetadataRequest = aiokafka.admin.client.MetadataRequest = _ask
 Headers = list[tuple[str, bytes]]
 
 MAX_BATCH_BYTES = 512 * 1024
-PREFETCH_WAIT_SECONDS = 0.01
-"""How long records that nobody took yet keep the other partitions of a broker from being asked for.
+BEHIND_RECORDS = 1_000
+"""A partition with more than this unread is fetched ahead of, while a batch of it is in hand."""
+TOGETHER_SECONDS = 0.01
+"""How long at most the next request for records waits for partitions in hand, to be for them, too.
 
-aiokafka asks a broker for one thing at a time, and would rather have all partitions in it: a
-partition that is not goes unheard until the others have news. A tenth of a second, its default, is
-what an event would have to wait for behind another partition's batch.
+aiokafka asks a broker for one thing at a time. At once, it would be answered with the first record
+of any other partition, and batches would be many and of one partition each; what a batch costs
+however small it is would be paid for each. With nothing in hand nobody waits.
 """
+SHORT_FETCH_MS = 5
+"""How long a broker may keep a request that leaves out a partition still in hand.
+
+It cannot be asked for until the request ends. One for all partitions may wait as long as the
+setting says: what comes is answered at once.
+"""
+SHORT_FETCHES_SECONDS = 1.0
+"""A partition that is in hand for longer waits for something else than the next fetch."""
 HEARTBEAT_MS = 250
 """A member learns of a rebalance with its next heartbeat, and until then the others wait for it."""
 GOODBYE_SECONDS = 1.0
@@ -67,13 +78,16 @@ def murmur2_partitioner(key: bytes | None, all_partitions: list[int], available:
     return all_partitions[home(key.decode(), len(all_partitions))]
 
 
-def producer(settings: ServiceSettings, *, timeout_ms: int = 30_000) -> AIOKafkaProducer:
+def producer(
+    settings: ServiceSettings, *, timeout_ms: int = 30_000, compression: str = "none"
+) -> AIOKafkaProducer:
     """A producer that acknowledges only what all in-sync replicas hold. Not started."""
     return AIOKafkaProducer(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         acks="all",
         enable_idempotence=settings.kafka_idempotence,
         partitioner=murmur2_partitioner,
+        compression_type=None if compression == "none" else compression,
         max_batch_size=MAX_BATCH_BYTES,
         max_request_size=2 * 1024 * 1024,
         request_timeout_ms=timeout_ms,
@@ -118,11 +132,29 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     stuck connection), and whatever was written meanwhile would count as silence.
     """
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._in_hand: dict[TopicPartition, float] = {}
+        """Whose last batch was handed out, and when."""
+
     async def start(self) -> None:
         await super().start()
         fetcher = self._fetcher
-        fetcher._prefetch_backoff = PREFETCH_WAIT_SECONDS
-        fetch = fetcher._proc_fetch_request
+        wait_ms = fetcher._fetch_max_wait_ms
+        plan, fetch = fetcher._get_actions_per_node, fetcher._proc_fetch_request
+        # By default no partition is asked for while another's records wait to be taken.
+        fetcher._prefetch_backoff = 0.0
+
+        def planned(assignment: Any) -> Any:
+            now = time.monotonic()
+            since = [at for at in self._in_hand.values() if at > now - SHORT_FETCHES_SECONDS]
+            fetcher._fetch_max_wait_ms = min(SHORT_FETCH_MS, wait_ms) if since else wait_ms
+            fetches, resets, timeout, *rest = plan(assignment)
+            if since and (wait := max(since) + TOGETHER_SECONDS - now) > 0:
+                fetches, timeout = [], min(timeout, wait)
+            return fetches, resets, timeout, *rest
+
+        fetcher._get_actions_per_node = planned
 
         async def noted(assignment: Any, node: int, request: Any) -> bool:
             asked_at = wall_ms()
@@ -140,6 +172,26 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             return has_new_data
 
         fetcher._proc_fetch_request = noted
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[Any]]:
+        """As aiokafka's, but a partition is fetched again only when its batch is done with.
+
+        Fetched ahead, records would be as old as the batch before when their turn comes, and later
+        ones not be with them. Only who is behind gains by it.
+        """
+        for tp in partitions or list(self._in_hand):
+            if self._in_hand.pop(tp, None) is not None and self._subscription.is_assigned(tp):
+                self.resume(tp)
+        found: dict[TopicPartition, list[Any]] = await super().getmany(
+            *partitions, timeout_ms=timeout_ms, max_records=max_records
+        )
+        for tp, records in found.items():
+            self._in_hand[tp] = time.monotonic()
+            if (self.highwater(tp) or 0) - records[-1].offset <= BEHIND_RECORDS:
+                self.pause(tp)
+        return found
 
     def broken(self) -> str | None:
         """Which of the tasks that make it work has ended, None while all run.

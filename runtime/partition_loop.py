@@ -87,6 +87,8 @@ class PartitionLoop:
         self._past_end_since: int | None = None
         self._told_at = 0
         self._position = 0
+        self._read_all = False
+        self._log_time: int | None = None
         self._progress = Progress(tp.partition, around.now)
 
     def seen(self) -> Seen:
@@ -104,6 +106,7 @@ class PartitionLoop:
             "still_seconds": round(now - seen.moved_at, 1),
             "moves": seen.moves,
             "refusal": seen.refusal,
+            "log_time": self._log_time,
         }
         with suppress(IllegalStateError, AssertionError):
             highwater, stable = source.highwater(tp), source.last_stable_offset(tp)
@@ -171,6 +174,7 @@ class PartitionLoop:
         next_check = next_commit = 0.0
         more_due = False
         opened_at = wall_ms()
+        begun = False
         self._past_end_since = None
         progress = self._progress
         while not leave.is_set():
@@ -198,7 +202,12 @@ class PartitionLoop:
                     raise Refused("the store holds other watermarks than we left there")
                 next_check = now + CHECK_MS
             progress.enters("sweeping")
-            more_due = await handler.sweep(await self._partition_clock(log, handler))
+            clock_ms = await self._partition_clock(log, handler)
+            begun = begun or bool(records) or self._read_all
+            if begun:
+                # Not sooner: as far as time had come when the marks were saved, timers may be due,
+                # and what their users have done since is about to be read.
+                more_due = await handler.sweep(clock_ms)
             if records or self._heard(opened_at):
                 # Not sooner: what fails with the same batch each time has not recovered.
                 self._goes_well()
@@ -252,6 +261,7 @@ class PartitionLoop:
             position = await source.position(tp)
             self._note_progress(position, highwater)
         unread = 0 if highwater is None else highwater - position
+        self._log_time = None if handler.log_time == NEVER else handler.log_time
         self._report_lag(unread, handler.log_time)
         if unread < 0:
             await self._confirm(log)
@@ -273,7 +283,8 @@ class PartitionLoop:
         stable = self._around.source.last_stable_offset(self._tp)
         # What a transaction under way holds back is unread, but not for us to read.
         end = highwater if stable is None or stable < 0 else stable
-        if told_at > self._told_at and end is not None and position >= end:
+        self._read_all = end is not None and position >= end
+        if told_at > self._told_at and self._read_all:
             self._progress.moves()
         self._told_at, self._position = told_at, position
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, chain, pairwise
+from typing import Final
 
 import numpy as np
 from redis.asyncio import Redis
@@ -14,6 +16,10 @@ from contracts.topics import ACTIVITY
 from runtime import keys
 from runtime.generations import Reader
 from runtime.redis_errors import redis_errors
+from runtime.together import Together
+
+USERS_TOGETHER: Final = 1_000
+"""Of batches whose records are read in one round trip."""
 
 
 class RecordStore:
@@ -24,6 +30,7 @@ class RecordStore:
 
     def __init__(self, redis: Redis, generation: int | None = None) -> None:
         self._reader = Reader(redis, ACTIVITY, generation)
+        self._loads = Together(self._load, size=len, most=USERS_TOGETHER)
 
     async def load(self, user_ids: Sequence[str]) -> np.ndarray:
         """(n,) RECORD in the order of `user_ids`, blank where nothing is known.
@@ -31,7 +38,12 @@ class RecordStore:
         Raises StoreUnavailable, Refused when another generation serves than the only one to read,
         and Misconfigured for a record of a newer release.
         """
-        return unpack(await self.load_packed(user_ids))
+        return await self._loads.ask(user_ids)
+
+    async def _load(self, asked: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        records = unpack(await self.load_packed(list(chain.from_iterable(asked))))
+        bounds = pairwise(accumulate(map(len, asked), initial=0))
+        return [records[start:end] for start, end in bounds]
 
     async def load_packed(self, user_ids: Sequence[str]) -> list[bytes | None]:
         """The records as they are stored."""

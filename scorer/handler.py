@@ -7,7 +7,6 @@ last save effects and watermark together. Whatever fails in between, the records
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,15 +14,12 @@ from zlib import crc32
 
 import numpy as np
 
-from contracts.activity import FoldRules
-from contracts.events import TOMBSTONE
 from contracts.partition import shard
-from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE, blank_outlook, blank_records
-from contracts.scores import TRIGGERS, Trigger
+from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE
+from contracts.scores import TRIGGERS
 from contracts.times import HOUR_MS, NEVER
 from contracts.topics import ACTIVITY, SCORES
 from model.features import usual_gap_ms
-from model.fold import fold
 from model.silence import next_due, patience, silence_curve
 from runtime import keys
 from runtime.clock import wall_ms
@@ -35,9 +31,8 @@ from runtime.metrics import WorkerMetrics
 from runtime.records import RecordStore
 from runtime.timers import TimerIndex, index_score
 from scorer.activation import Activation
-from scorer.decisions import Decisions, decide
+from scorer.judging import Case, Judge, Verdict
 from scorer.keeping import keep
-from scorer.messages import MICRO, ScoreWriter, ScoringModel, previous_probability
 from scorer.names import Names
 from scorer.reading import Here, Reading, read
 
@@ -52,13 +47,11 @@ _FAR = int(np.iinfo(np.int64).max)
 class Tools:
     """What all partitions of a scorer share."""
 
-    model: ScoringModel
-    rules: FoldRules
+    judge: Judge
     ledger: Ledger
     publisher: Publisher
     dead_letters: DeadLetters
     names: Names
-    writer: ScoreWriter
     metrics: WorkerMetrics
     record_ttl_ms: int | None
 
@@ -101,27 +94,19 @@ class PartitionScorer:
         tools = self._tools
         tools.metrics.batch_records.labels(ACTIVITY).observe(len(records))
         with self._stage("read"):
-            reading = read(records, self._here, self.marks, tools.rules)
+            reading = read(records, self._here, self.marks, tools.judge.rules)
         self._next_offset = records[-1].offset + 1
         await self._put_aside(reading)
         effects = Effects(arrived=reading.arrived)
         if reading.rows:
+            await tools.names.learn(reading.names)
             with self._stage("load"):
                 before = await self._records.load(reading.user_ids)
                 await check_unmoved(tools.ledger, self.marks)
-            with self._stage("fold"):
-                rows, user = reading.events()
-                facts = fold(before["facts"], rows, user, tools.rules)
-                # Whoever is back in the same batch starts anew, without the score of before.
-                forgotten = np.unique(user[rows["kind"] == TOMBSTONE])
-                before[forgotten] = blank_records(len(forgotten))
-                decisions = decide(before, facts, rows, user)
-            with self._stage("score"):
-                after = self._scored(before, facts, decisions)
-            await tools.names.learn(reading.names)
-            await self._publish_activity(reading, before, after, decisions, forgotten)
-            self._keep(effects, reading.user_ids, after, decisions.erased)
-            self._expect_timer(after["outlook"]["due"])
+            verdict = await tools.judge.judge(Case(self._here.partition, reading, before))
+            await self._publish(verdict)
+            self._keep(effects, reading.user_ids, verdict.after, verdict.erased)
+            self._expect_timer(verdict.after["outlook"]["due"])
         self.log_time = max(self.log_time, reading.log_time)
         self._judge(reading, effects)
         await self._save(effects, self.log_time)
@@ -181,58 +166,14 @@ class PartitionScorer:
             self._tools.dead_letters.hold(effects, self._here.partition, mark)
             self.suspicious = True
 
-    def _scored(self, before: np.ndarray, facts: np.ndarray, decisions: Decisions) -> np.ndarray:
-        """(n,) RECORD after the batch: new facts, timers, and activity scores where due."""
-        after = before.copy()
-        after["facts"] = facts
-        outlook = after["outlook"]
-        outlook["due"] = decisions.due
-        outlook["state"] = decisions.state
-        outlook["home"] = self._here.partition
-        now = np.flatnonzero(decisions.score_now)
-        if len(now):
-            # Another model's curve reads on another ladder.
-            outlook["state"][now[outlook["model"][now] != self._tools.model.hash]] &= _NO_CURVE
-            moments = facts["log_time"][now]
-            self._put_scores(outlook, now, facts[now], moments, np.full(len(now), _ACTIVITY))
-        erased = np.flatnonzero(decisions.erased)
-        outlook[erased] = blank_outlook(len(erased))
-        return after
-
-    def _put_scores(
-        self,
-        outlook: np.ndarray,
-        index: np.ndarray,
-        facts: np.ndarray,
-        moments: np.ndarray,
-        triggers: np.ndarray,
-    ) -> None:
-        model = self._tools.model
-        outlook["probability"][index] = np.rint(model.score(facts, moments) * MICRO)
-        outlook["scored_at"][index] = moments
-        outlook["model"][index] = model.hash
-        outlook["trigger"][index] = triggers
-        outlook["state"][index] |= HAS_SCORE
-
-    async def _publish_activity(
-        self,
-        reading: Reading,
-        before: np.ndarray,
-        after: np.ndarray,
-        decisions: Decisions,
-        forgotten: np.ndarray,
-    ) -> None:
-        scored = np.flatnonzero(decisions.score_now)
+    async def _publish(self, verdict: Verdict) -> None:
         with self._stage("publish"):
-            tombstones = [
-                Message(reading.user_ids[i].encode(), None, int(after["facts"]["log_time"][i]))
-                for i in forgotten
-            ]
-            if tombstones:
-                await self._publish_here(tombstones)
-            await self._publish(
-                [reading.user_ids[i] for i in scored], after[scored], before[scored]
-            )
+            for messages in (verdict.tombstones, verdict.scores):
+                await self._publish_here(messages)
+        if verdict.arrived is not None:
+            metrics = self._tools.metrics
+            metrics.scores.labels("activity").inc(len(verdict.scores))
+            metrics.score_lag.observe(max(wall_ms() - verdict.arrived, 0) / 1000)
 
     async def _fire(self, entries: list[tuple[str, int]], clock_ms: int) -> None:
         """Score users whose silence reached their due moment, and set their next one."""
@@ -250,13 +191,18 @@ class PartitionScorer:
             effects.index(timer, user_ids[i], index_score(int(due[i])))
             if before["facts"]["last_seen"][i] == NEVER:
                 effects.index(keys.rank(home_shard, generation), user_ids[i], None)
+                effects.index(keys.worth(home_shard, generation), user_ids[i], None)
         fired = np.flatnonzero(genuine)
         if len(fired):
             with self._stage("silence"):
                 after, published, gone = self._silenced(before[fired])
             names = [user_ids[i] for i in fired]
             scored = np.flatnonzero(published)
-            await self._publish([names[i] for i in scored], after[scored], before[fired][scored])
+            await self._publish_here(self._tools.judge.written(names, after, before[fired], scored))
+            for trigger, count in zip(
+                *np.unique(after["outlook"]["trigger"][scored], return_counts=True), strict=True
+            ):
+                self._tools.metrics.scores.labels(TRIGGERS[trigger]).inc(int(count))
             self._keep(effects, names, after, gone)
         await self._save(effects, clock_ms)
 
@@ -267,13 +213,13 @@ class PartitionScorer:
         climbs from one of its crossings to the next, and at last to the end of the retention: who
         comes back later starts anew, and is in no list of users until then.
         """
-        model = self._tools.model
+        model = self._tools.judge.model
         after = records.copy()
         facts, outlook = after["facts"], after["outlook"]
         due = records["outlook"]["due"]
         other_model = (outlook["model"] != model.hash) & ((outlook["state"] & HAS_SCORE) != 0)
         grid_end = int(model.grid_hours[-1])
-        expiry = self._tools.rules.expiry(facts["last_seen"])
+        expiry = self._tools.judge.rules.expiry(facts["last_seen"])
         gone = due >= expiry
         within = (due <= facts["last_seen"] + grid_end * HOUR_MS) & ~gone
         needs_curve = (
@@ -289,7 +235,7 @@ class PartitionScorer:
         scored = np.flatnonzero(within)
         if len(scored):
             triggers = np.where(other_model[scored], _MODEL, _SILENCE)
-            self._put_scores(outlook, scored, facts[scored], due[scored], triggers)
+            self._tools.judge.put_scores(outlook, scored, facts[scored], due[scored], triggers)
         following = next_due(
             outlook["curve"], facts["last_seen"], due, patience(usual_gap_ms(facts)), grid_end
         )
@@ -306,9 +252,9 @@ class PartitionScorer:
             spread = self._activation.spread_ms
             soon = clock_ms + np.array([_offset(user_id, spread) for user_id in user_ids], np.int64)
             soon = np.maximum(soon, outlook["scored_at"] + 1)
-            old = (outlook["model"] != self._tools.model.hash) & (outlook["due"] > soon)
+            old = (outlook["model"] != self._tools.judge.model.hash) & (outlook["due"] > soon)
             # Beyond the grid nothing is scored, and timers only wait for the end of the retention.
-            grid_end = int(self._tools.model.grid_hours[-1])
+            grid_end = int(self._tools.judge.model.grid_hours[-1])
             old &= soon <= records["facts"]["last_seen"] + grid_end * HOUR_MS
             chosen = np.flatnonzero(old)
             outlook["due"][chosen] = soon[chosen]
@@ -323,28 +269,10 @@ class PartitionScorer:
             self._next_due = None
         return True
 
-    async def _publish(self, user_ids: list[str], records: np.ndarray, before: np.ndarray) -> None:
-        if not user_ids:
-            return
-        triggers: list[Trigger] = [TRIGGERS[t] for t in records["outlook"]["trigger"]]
-        messages = self._tools.writer.messages(
-            user_ids,
-            records,
-            previous_probability(before),
-            triggers,
-            partition=self._here.partition,
-            published_at_ms=wall_ms(),
-        )
-        await self._publish_here(messages)
-        metrics = self._tools.metrics
-        for trigger, count in Counter(triggers).items():
-            metrics.scores.labels(trigger).inc(count)
-        arrived = records["facts"]["log_time"][records["outlook"]["trigger"] == _ACTIVITY]
-        if len(arrived):
-            metrics.score_lag.observe(max(wall_ms() - int(arrived.min()), 0) / 1000)
-
     async def _publish_here(self, messages: list[Message]) -> None:
         """Publish what is about users of this partition, at their homes in `churn-score`."""
+        if not messages:
+            return
         publisher, here = self._tools.publisher, self._here
         if await publisher.partitions(SCORES) == here.partitions:
             await publisher.publish_at_once(SCORES, here.partition, messages)

@@ -1,4 +1,4 @@
-"""What of users goes into Redis besides watermarks: record, timer and rank, always together."""
+"""What of users goes into Redis besides watermarks: record, timer and ranks, always together."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from contracts.packing import pack
 from contracts.partition import SHARDS, shard
+from contracts.ranks import has_money, risk_scores, worth_scores
 from contracts.record import HAS_SCORE
 from runtime import keys
 from runtime.ledger import Effects
 from runtime.timers import index_score
-from scorer.messages import MICRO
 
 
 def keep(
@@ -34,14 +34,18 @@ def keep(
     places = np.array(homes, np.intp) * SHARDS + [shard(user_id) for user_id in user_ids]
     # Users of one index side by side: an operation writes to one index at a time.
     order = np.argsort(places, kind="stable")
-    outlook = records["outlook"][order]
-    values = pack(records[order])
+    records = records[order]
+    outlook = records["outlook"]
+    values = pack(records)
     names = [user_ids[i] for i in order.tolist()]
     due = [index_score(moment) for moment in outlook["due"].tolist()]
     unranked = ((outlook["state"] & HAS_SCORE) == 0) | gone[order]
-    risk: list[float | None] = (outlook["probability"] / MICRO).tolist()
+    risk: list[float | None] = risk_scores(records).tolist()
+    worth: list[float | None] = worth_scores(records).tolist()
     for i in np.flatnonzero(unranked).tolist():
-        risk[i] = None
+        risk[i] = worth[i] = None
+    # Whoever is taken out may have had money: what is stored of the erased no longer says so.
+    of_worth = np.flatnonzero(has_money(records["facts"]) | unranked)
     used, starts = np.unique(places[order], return_index=True)
     bounds = pairwise([*starts.tolist(), len(order)])
     for place, (start, end) in zip(used.tolist(), bounds, strict=True):
@@ -51,3 +55,9 @@ def keep(
         effects.put_all([prefix + name for name in of], values[start:end], ttl_ms)
         effects.index_all(keys.timers(at, home, generation), of, due[start:end])
         effects.index_all(keys.rank(at, generation), of, risk[start:end])
+        first, last = np.searchsorted(of_worth, [start, end]).tolist()
+        if first < last:
+            some = of_worth[first:last].tolist()
+            effects.index_all(
+                keys.worth(at, generation), [names[i] for i in some], [worth[i] for i in some]
+            )

@@ -15,6 +15,7 @@ from runtime.service import Parts, Work, run, work
 from runtime.timers import TimerIndex
 from scorer.activation import Activation
 from scorer.handler import PartitionScorer, Tools
+from scorer.judging import Judge
 from scorer.messages import Explain, ScoreWriter, ScoringModel, unexplained
 from scorer.names import Names
 from scorer.settings import ScorerSettings
@@ -47,28 +48,29 @@ async def score_with(
         await names.load()
         if prepared is not None:
             await asyncio.shield(prepared)
+        writer = ScoreWriter(
+            model,
+            settings.alert_threshold,
+            names.name,
+            explain,
+            settings.alert_least_active_days,
+        )
         tools = Tools(
-            model=model,
-            rules=rules,
+            judge=Judge(model, rules, writer, parts.metrics),
             ledger=parts.ledger,
             publisher=parts.publisher,
             dead_letters=parts.dead_letters,
             names=names,
-            writer=ScoreWriter(
-                model,
-                settings.alert_threshold,
-                names.name,
-                explain,
-                settings.alert_least_active_days,
-            ),
             metrics=parts.metrics,
             record_ttl_ms=settings.record_ttl_ms,
         )
+        stores: dict[int, RecordStore] = {}
         spread_ms = round(settings.model_spread_minutes * MINUTE_MS)
 
         async def open_partition(opening: Opening) -> PartitionScorer:
             partition, generation = opening.marks.partition, opening.marks.generation
-            records = RecordStore(parts.redis, generation)
+            # One of each generation: what partitions load at the same time, it loads in one go.
+            records = stores.setdefault(generation, RecordStore(parts.redis, generation))
             timers = TimerIndex(parts.redis, partition, generation)
             activation = Activation(parts.redis, partition, timers, model.version, spread_ms)
             return PartitionScorer(opening, tools, records, timers, activation)
@@ -82,6 +84,7 @@ async def score_with(
         topics=(ACTIVITY, SCORES),
         health_host=settings.health_host,
         health_port=settings.scorer_health_port,
+        scores=True,
     )
     await work(settings, stop, job, prepare)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,13 +63,13 @@ class ScoreWriter:
         previous: np.ndarray,
         triggers: list[Trigger],
         *,
-        partition: int,
+        homes: Sequence[int],
         published_at_ms: int,
     ) -> list[Message]:
         """One score per user, with the moment scored (not the moment sent) as Kafka timestamp.
 
         records: (n,) RECORD whose outlook holds the new score; previous: (n,) the probabilities
-        before as `previous_probability` gives them; partition: the home of them all.
+        before as `previous_probability` gives them; homes: (n,) partitions.
         """
         model, facts, outlook = self.model, records["facts"], records["outlook"]
         levels, curve, last_seen = model.levels, outlook["curve"], facts["last_seen"]
@@ -99,6 +99,7 @@ class ScoreWriter:
             evidence,
             attributes,
             reasons,
+            partition,
         ) in zip(
             user_ids,
             triggers,
@@ -115,6 +116,7 @@ class ScoreWriter:
             _evidence(facts),
             self._attributes(facts),
             self._reasons(facts, outlook, triggers),
+            homes,
             strict=True,
         ):
             position = Position(log, offset, partition)

@@ -24,7 +24,7 @@ from bench.page import stream_tables
 from bench.serving import model as bench_model
 from bench.stream.growth import QUICK, Size, growth
 from bench.stream.known import fill
-from bench.stream.latency import Waits, latencies
+from bench.stream.latency import latencies
 from bench.stream.load import Crowd, events, preload
 from bench.stream.stand import TITLES, Broker, Stand, kafka_missing, running
 from bench.stream.throughput import PARTITIONS, Rate, rival_rate, scorer_rate
@@ -137,14 +137,10 @@ def _latency(
     stand: Stand, model: Model, users: int, rate: float, seconds: float
 ) -> dict[str, dict[str, float]]:
     fill(stand, users, model, partitions=PARTITIONS, now_ms=int(time.time() * 1000))
-    scored, alerted = latencies(
+    waits = latencies(
         stand, users=users, per_second=rate, seconds=2 * seconds, seed=1, partitions=PARTITIONS
     )
-
-    def told(waits: Waits) -> dict[str, float]:
-        return asdict(waits)
-
-    return {"score": told(scored), "alert": told(alerted)}
+    return {what: asdict(told) for what, told in waits.items()}
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def fill(stand: Stand, users: int, model: Model, *, partitions: int, now_ms: int
         empty = _used(client)
         for start in range(0, users, _CHUNK):
             numbers = np.arange(start, min(start + _CHUNK, users))
-            _write(client, _effects(numbers, model, partitions, now_ms))
+            write(client, _effects(numbers, model, partitions, now_ms))
         memory = _weighed(client, users, empty, partitions)
         # As it is once a model has been in service for a while.
         active: Mapping[Any, Any] = {f"model:{p}": model.version for p in range(partitions)}
@@ -96,7 +96,7 @@ def _records(numbers: np.ndarray, model: Model, homes: np.ndarray, now_ms: int) 
     return records
 
 
-def _write(client: redis.Redis, effects: Effects) -> None:
+def write(client: redis.Redis, effects: Effects) -> None:
     """The operations of a save, in few commands."""
     strings: dict[str, bytes] = {}
     scores: defaultdict[str, dict[Any, float]] = defaultdict(dict)

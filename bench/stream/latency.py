@@ -9,8 +9,10 @@ Measure Latency", 2013).
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -21,13 +23,17 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from bench.stream.load import event, preload, user_name
 from bench.stream.stand import Stand, worker
+from contracts.partition import homes
 from contracts.topics import ACTIVITY, ALERTS, SCORES
 from runtime import kafka
 
 CANCELLATIONS: Final = 0.02
 """Share of arrivals that cancel a subscription: each is one alert, at once."""
-WARM_SECONDS: Final = 1.0
-"""Of the arrivals: sent, and not counted."""
+WARM_SECONDS: Final = 4.0
+"""Of the arrivals: sent first, and told apart. Workers that just started meet some code, some
+users and their dependencies for the first time."""
+MAKING_SECONDS: Final = 20e-6
+"""An event takes less to be made."""
 PROBES: Final = 64
 """Enough to reach every partition."""
 PATIENCE_SECONDS: Final = 20.0
@@ -62,8 +68,8 @@ class _Alert(msgspec.Struct):
 
 def latencies(
     stand: Stand, *, users: int, per_second: float, seconds: float, seed: int, partitions: int = 8
-) -> tuple[Waits, Waits]:
-    """Event to score and event to alert; the store keeps the users it has."""
+) -> dict[str, Waits]:
+    """Event to `score` and to `alert`, and both `while warming up`; the store keeps its users."""
     asyncio.run(preload(stand, iter(()), partitions=partitions))
     with ExitStack() as stack:
         workers = [
@@ -75,20 +81,21 @@ def latencies(
             if time.monotonic() > deadline:
                 raise RuntimeError("\n".join(w.child.log.read_text() for w in workers))
             time.sleep(0.1)
-        load = _Arrivals(users, per_second, seconds, seed)
-        return asyncio.run(_measured(stand, load, partitions))
+        load = _Arrivals(users, per_second, seconds, seed, partitions)
+        gc.disable()  # a look at all that was sent and heard takes a tenth of a second
+        try:
+            return asyncio.run(_measured(stand, load, partitions))
+        finally:
+            gc.enable()
 
 
-async def _measured(stand: Stand, load: _Arrivals, partitions: int) -> tuple[Waits, Waits]:
+async def _measured(stand: Stand, load: _Arrivals, partitions: int) -> dict[str, Waits]:
     producer = AIOKafkaProducer(
         bootstrap_servers=stand.bootstrap, acks="all", partitioner=kafka.murmur2_partitioner
     )
     await producer.start()
-    taps = [await _tap(stand, topic, partitions) for topic in (SCORES, ALERTS)]
-    listening = [
-        asyncio.ensure_future(load.hear_scores(taps[0])),
-        asyncio.ensure_future(load.hear_alerts(taps[1])),
-    ]
+    tap = await _tap(stand, (SCORES, ALERTS), partitions)
+    listening = asyncio.ensure_future(load.hear(tap))
     try:
         await load.warm(producer)
         await load.send(producer)
@@ -96,38 +103,44 @@ async def _measured(stand: Stand, load: _Arrivals, partitions: int) -> tuple[Wai
         while load.waiting() and time.monotonic() < deadline:  # noqa: ASYNC110 - others fill it
             await asyncio.sleep(0.05)
     finally:
-        for task in listening:
-            task.cancel()
-        await asyncio.gather(*listening, return_exceptions=True)
-        for tap in taps:
-            await tap.stop()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await tap.stop()
         await producer.stop()
     return load.waits()
 
 
-async def _tap(stand: Stand, topic: str, partitions: int) -> AIOKafkaConsumer:
+async def _tap(stand: Stand, topics: Sequence[str], partitions: int) -> AIOKafkaConsumer:
     # The embedded broker sits on new records for up to half of what a fetch may wait.
     tap = AIOKafkaConsumer(
         bootstrap_servers=stand.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=10
     )
     await tap.start()
-    places = [TopicPartition(topic, p) for p in range(partitions)]
+    places = [TopicPartition(topic, p) for topic in topics for p in range(partitions)]
     tap.assign(places)
     await tap.seek_to_beginning(*places)
     return tap
 
 
 class _Arrivals:
-    """What was sent when, and what came back when."""
+    """What was sent when, and what came back when.
 
-    def __init__(self, users: int, per_second: float, seconds: float, seed: int) -> None:
+    All that can be made beforehand is: the measurement shares the machine with what it measures.
+    """
+
+    def __init__(
+        self, users: int, per_second: float, seconds: float, seed: int, partitions: int
+    ) -> None:
         random = np.random.default_rng(seed)
         count = int(per_second * (seconds + WARM_SECONDS))
+        self._partitions = partitions
         self._due = np.cumsum(random.exponential(1 / per_second, count))
-        self._who = random.integers(0, users, count).tolist()
+        who = random.integers(0, users, count).tolist()
         # Everybody cancels once at most: later cancellations are no news.
         cancels = np.flatnonzero(random.random(count) < CANCELLATIONS)
         self._cancels = dict(zip(cancels.tolist(), range(users, users + len(cancels)), strict=True))
+        self._users = [user_name(self._cancels.get(i, who[i])) for i in range(count)]
+        self._homes = homes(self._users, partitions).tolist()
         self._sent: dict[tuple[int, int], tuple[str, float]] = {}
         """(partition, offset) to user and the moment due."""
         self._cancelled: dict[str, float] = {}
@@ -150,49 +163,47 @@ class _Arrivals:
 
     async def send(self, producer: AIOKafkaProducer) -> None:
         """Each event at its moment; returns when all are acknowledged."""
-        start = time.time() + 0.2
+        start = time.time() + 0.2 + len(self._due) * MAKING_SECONDS
+        moments = (start + self._due).tolist()
+        values = [
+            event(
+                user,
+                number,
+                int(moments[number] * 1000),
+                "subscription_cancelled" if number in self._cancels else None,
+            )
+            for number, user in enumerate(self._users)
+        ]
         self._counts_from = start + WARM_SECONDS
         under_way = []
-        for number, offset in enumerate(self._due.tolist()):
-            due = start + offset
+        for number, (due, value) in enumerate(zip(moments, values, strict=True)):
             if (wait := due - time.time()) > 0:
                 await asyncio.sleep(wait)
-            under_way.append(asyncio.ensure_future(self._send_one(producer, number, due)))
-        await asyncio.gather(*under_way)
+            user = self._users[number]
+            acknowledged = await producer.send(
+                ACTIVITY, value, key=user.encode(), partition=self._homes[number],
+                timestamp_ms=int(due * 1000),
+            )  # fmt: skip
+            under_way.append((user, due, acknowledged))
+            if number in self._cancels:
+                self._cancelled[user] = due
+        for user, due, acknowledged in under_way:
+            place = await acknowledged
+            self._sent[place.partition, place.offset] = (user, due)
 
-    async def _send_one(self, producer: AIOKafkaProducer, number: int, due: float) -> None:
-        cancels = self._cancels.get(number)
-        user = user_name(self._who[number] if cancels is None else cancels)
-        kind = None if cancels is None else "subscription_cancelled"
-        at = int(due * 1000)
-        acknowledged = await producer.send(
-            ACTIVITY, event(user, number, at, kind), key=user.encode(), timestamp_ms=at
-        )
-        place = await acknowledged
-        self._sent[place.partition, place.offset] = (user, due)
-        if cancels is not None:
-            self._cancelled[user] = due
-
-    async def hear_scores(self, tap: AIOKafkaConsumer) -> None:
-        """Note when each score is there."""
-        decoder = msgspec.json.Decoder(_Score)
+    async def hear(self, tap: AIOKafkaConsumer) -> None:
+        """Note when each score and each user's first alert is there."""
+        score, alert = msgspec.json.Decoder(_Score), msgspec.json.Decoder(_Alert)
         while True:
             fetched = await tap.getmany(timeout_ms=1_000)
             now = time.time()
-            for records in fetched.values():
+            for place, records in fetched.items():
                 for record in records:
-                    score = decoder.decode(record.value)
-                    self._heard[score.user_id].append((score.position.offset, now))
-
-    async def hear_alerts(self, tap: AIOKafkaConsumer) -> None:
-        """Note when each user's first alert is there."""
-        decoder = msgspec.json.Decoder(_Alert)
-        while True:
-            fetched = await tap.getmany(timeout_ms=1_000)
-            now = time.time()
-            for records in fetched.values():
-                for record in records:
-                    self._alerted.setdefault(decoder.decode(record.value).user_id, now)
+                    if place.topic == SCORES:
+                        told = score.decode(record.value)
+                        self._heard[told.user_id].append((told.position.offset, now))
+                    else:
+                        self._alerted.setdefault(alert.decode(record.value).user_id, now)
 
     def waiting(self) -> bool:
         """Whether something sent was not heard of yet."""
@@ -205,19 +216,26 @@ class _Arrivals:
         """When the first score was there that knows of the record (users have one partition)."""
         return next((at for known, at in self._heard[user] if known >= offset), None)
 
-    def waits(self) -> tuple[Waits, Waits]:
+    def waits(self) -> dict[str, Waits]:
         """Of events to scores, and of cancellations to alerts."""
-        scored = [
-            (due, self._score_of(user, offset))
-            for (_, offset), (user, due) in self._sent.items()
-            if due >= self._counts_from
-        ]
-        alerted = [
-            (due, self._alerted.get(user))
-            for user, due in self._cancelled.items()
-            if due >= self._counts_from
-        ]
-        return _summed(scored), _summed(alerted)
+        pairs = {
+            "score": [
+                (due, self._score_of(user, offset))
+                for (_, offset), (user, due) in self._sent.items()
+            ],
+            "alert": [(due, self._alerted.get(user)) for user, due in self._cancelled.items()],
+        }
+        counted = {
+            name: _summed([pair for pair in found if pair[0] >= self._counts_from])
+            for name, found in pairs.items()
+        }
+        warming = {
+            f"{name} while warming up": _summed(
+                [pair for pair in found if pair[0] < self._counts_from]
+            )
+            for name, found in pairs.items()
+        }
+        return counted | warming
 
 
 def _summed(pairs: list[tuple[float, float | None]]) -> Waits:

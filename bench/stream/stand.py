@@ -52,6 +52,7 @@ class Stand:
             "EBBTIDE_KAFKA_IDEMPOTENCE": str(self.broker != "embedded").lower(),
             "EBBTIDE_SESSION_TIMEOUT_MS": "2000" if self.broker == "embedded" else "10000",
             "EBBTIDE_FETCH_WAIT_MS": "20" if self.broker == "embedded" else "200",
+            "EBBTIDE_SCORE_COMPRESSION": "none" if self.broker == "embedded" else "snappy",
             "EBBTIDE_REDIS_URL": self.redis_url,
             "EBBTIDE_MODEL_DIR": str(self.folder / "model"),
             "EBBTIDE_LOG_LEVEL": "warning",

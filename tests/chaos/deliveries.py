@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from standardwebhooks.webhooks import Webhook
 
 from alerts.delivery.messages import of_alert
-from alerts.delivery.rows import row_id
 from contracts.alerts import ChurnAlert
+from contracts.deliveries import row_id
 from tests.chaos import channels
 from tests.chaos.channels import KINDS, SLACK, WEBHOOK
 from tests.chaos.check import Check

@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisClusterException, RedisError
 
 from alerts import policy_file
-from alerts.delivery.rows import row_id
 from alerts.settings import AlertsSettings
+from contracts.deliveries import row_id
 from contracts.errors import StoreUnavailable
 from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SCORES, dead_letter
 from ebbtide.guard import Guard

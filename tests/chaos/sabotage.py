@@ -54,13 +54,13 @@ _PUBLISH_THEN_SAVE: Final = (
     Patch(
         "scorer/handler.py",
         """\
-            await self._publish_activity(reading, before, after, decisions, forgotten)
-            self._keep(effects, reading.user_ids, after, decisions.erased)
+            await self._publish(verdict)
+            self._keep(effects, reading.user_ids, verdict.after, verdict.erased)
 """,
         """\
-            self._keep(effects, reading.user_ids, after, decisions.erased)
+            self._keep(effects, reading.user_ids, verdict.after, verdict.erased)
             await self._save(effects, max(self.log_time, reading.log_time))
-            await self._publish_activity(reading, before, after, decisions, forgotten)
+            await self._publish(verdict)
             effects = Effects()
 """,
     ),
@@ -87,7 +87,7 @@ SABOTAGES: Final = (
         "a save does not compare watermarks",
         (
             Patch("runtime/save.lua", "if stored ~= expected then", "if false then"),
-            Patch("scorer/handler.py", "if not stored.like(self.marks):", "if False:"),
+            Patch("runtime/ledger.py", "if not stored.like(marks):", "if False:"),
         ),
         under="rolled back,frozen as it publishes",
     ),

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from redis.asyncio import Redis
 
-from alerts.delivery import rows
+from contracts.deliveries import decode
 from contracts.partition import SHARDS, shard
 from contracts.topics import ACTIVITY
 from runtime import keys
@@ -112,7 +112,7 @@ async def deliveries(redis: Redis, wanted: Collection[tuple[str, str]]) -> dict[
         values = await mget(redis, [keys.delivery(shard(user), name) for user, name in page])
         for (_, name), value in zip(page, values, strict=True):
             if value is not None:
-                found[name] = rows.decode(value).state
+                found[name] = decode(value).state
     return found
 
 

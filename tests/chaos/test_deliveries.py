@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook
 
-from alerts.delivery.rows import row_id
 from contracts.alerts import ChurnAlert
 from contracts.commands import AlertCommand
+from contracts.deliveries import row_id
 from tests.chaos import channels
 from tests.chaos.channels import KINDS, SLACK, WEBHOOK
 from tests.chaos.commands import commands_check, order_check

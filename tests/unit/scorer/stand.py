@@ -27,6 +27,7 @@ from runtime.testing import FakeLedger, FakePublisher, FakeRecord, FakeRedis, re
 from runtime.timers import TimerIndex
 from scorer.activation import Activation
 from scorer.handler import PartitionScorer, Tools
+from scorer.judging import Judge
 from scorer.messages import ScoreWriter
 from scorer.names import Names
 from tests.fading_model import FadingModel
@@ -64,15 +65,15 @@ class Stand:
         timers = TimerIndex(client, self.partition)
         names = Names(client)
         await names.load()
+        metrics = WorkerMetrics(CollectorRegistry(), ACTIVITY)
+        writer = ScoreWriter(self.model, 0.7, names.name)
         tools = Tools(
-            model=self.model,
-            rules=RULES,
+            judge=Judge(self.model, RULES, writer, metrics),
             ledger=self.ledger,
             publisher=self.publisher,
             dead_letters=DeadLetters(self.publisher, client, ACTIVITY, self.health),
             names=names,
-            writer=ScoreWriter(self.model, 0.7, names.name),
-            metrics=WorkerMetrics(CollectorRegistry(), ACTIVITY),
+            metrics=metrics,
             record_ttl_ms=self.record_ttl_ms,
         )
         opening = Opening(

@@ -19,7 +19,10 @@ GENERATION = 1
 
 
 async def test_everybody_gets_their_own() -> None:
-    """Record, timer and rank of each of many users, of all shards and several partitions."""
+    """Record, timer, rank and worth of each of many users, of all shards and several partitions.
+
+    Who has no score, or is gone, is in neither index; who has no money, not in that of worth.
+    """
     users = [f"user é {number}" for number in range(200)]
     homes = [home(user_id, PARTITIONS) for user_id in users]
     records = blank_records(len(users))
@@ -28,11 +31,15 @@ async def test_everybody_gets_their_own() -> None:
     records["outlook"]["due"] = np.where(numbers % 7 == 0, NEVER, 1_000 + numbers)
     records["outlook"]["probability"] = 5_000 * numbers
     records["outlook"]["state"] = np.where(numbers % 5 == 0, 0, HAS_SCORE)
+    records["facts"]["gaps"] = 2
+    records["facts"]["value_cents"] = np.where(numbers % 2, 1_000 * numbers, 0)
     gone = numbers % 3 == 0
     redis = FakeRedis()
     ledger = FakeLedger(redis, ACTIVITY)
     for user_id in users:
         await redis.zadd(keys.rank(shard(user_id)), {user_id: 9.0})
+    for user_id in users[1::2]:
+        await redis.zadd(keys.worth(shard(user_id)), {user_id: 9.0})
 
     effects = Effects()
     keep(
@@ -50,6 +57,9 @@ async def test_everybody_gets_their_own() -> None:
             timers.setdefault(of_home, {})[user_id.encode()] = 1_000.0 + number
         if number % 5 and number % 3:
             ranks.setdefault(keys.rank(shard(user_id)), {})[user_id.encode()] = number / 200
+            if number % 2:
+                worth = 5 * number**2
+                ranks.setdefault(keys.worth(shard(user_id)), {})[user_id.encode()] = worth
     assert timers | ranks == redis.state.zsets
 
 

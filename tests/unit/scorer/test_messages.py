@@ -40,7 +40,7 @@ def scored(probability: float = 0.4, state: int = HAS_SCORE) -> np.ndarray:
 def written(record: np.ndarray, previous: float, trigger: Trigger) -> Message:
     [sent] = WRITER.messages(
         ["ada"], record, np.array([previous]), [trigger],
-        partition=HOME, published_at_ms=PUBLISHED,
+        homes=[HOME], published_at_ms=PUBLISHED,
     )  # fmt: skip
     return sent
 
@@ -188,7 +188,7 @@ def test_the_bytes_are_those_of_the_plain_encoder(
     batch = (users, records, previous, triggers)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(score_text, "MANY_ROWS", many_rows)
-        found = writer.messages(*batch, partition=HOME, published_at_ms=published_at_ms)
+        found = writer.messages(*batch, homes=[HOME] * len(users), published_at_ms=published_at_ms)
     assert found == plain_messages(
         writer, *batch, reasons=reasons, partition=HOME, published_at_ms=published_at_ms
     )

@@ -48,7 +48,7 @@ def scored(
         FadingModel(), threshold, lambda _: None, explain or Explained(), least_active_days=3
     )
     (sent,) = writer.messages(
-        ["ada"], record, np.array([np.nan]), [trigger], partition=0, published_at_ms=NOON
+        ["ada"], record, np.array([np.nan]), [trigger], homes=[0], published_at_ms=NOON
     )
     return decode_score(sent.value or b"")
 
@@ -99,7 +99,7 @@ def test_a_model_without_reasons_scores_all_the_same() -> None:
     writer = ScoreWriter(FadingModel(), 0.7, lambda _: None)
 
     (sent,) = writer.messages(
-        ["ada"], record, np.array([np.nan]), ["silence"], partition=0, published_at_ms=NOON
+        ["ada"], record, np.array([np.nan]), ["silence"], homes=[0], published_at_ms=NOON
     )
 
     assert () == decode_score(sent.value or b"").reasons
