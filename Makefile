@@ -39,7 +39,7 @@ types: setup-dev
 
 check: lint types test
 
-# /predict and the stream, beside what does less, into docs/performance.md; takes a while.
+# /predict and the stream, beside what does less, into docs/performance.md; some twelve minutes.
 bench: setup-dev
 	mkdir -p build/bench
 	.venv/bin/python -m bench.serving --json build/bench/serving.json

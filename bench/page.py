@@ -15,18 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench import charts
 from bench.stream import stand
 from contracts.errors import Misconfigured
-from model.plots import STYLE, Axis, Series, lines
+from model.plots import Axis, Series, lines
 
 TITLES: Final[dict[str, str]] = {str(broker): title for broker, title in stand.TITLES.items()}
 PAGE: Final = Path("docs/performance.md")
-CHARTS: Final = Path("docs/performance")
-_COLOURS: Final = "svg{--ink:#1f2933;--soft:#52606d;--line:#d5dbe1;background:#fff}"
-_DARK: Final = (
-    "@media(prefers-color-scheme:dark){svg{--ink:#e4e7eb;--soft:#b8c4d0;--line:#3e4c59;"
-    "background:#0d1117}}"
-)
 _GROWN: Final = {
     "users": ("Users known to the store", "users"),
     "batch": ("Events a batch, at most", "events a batch"),
@@ -44,14 +39,22 @@ def main() -> int:
     args = parser.parse_args()
     text = PAGE.read_text()
     if args.serving:
-        text = replaced(text, "serving", serving_table(json.loads(args.serving.read_text())))
+        told = json.loads(args.serving.read_text())
+        drawn = _image("Requests a second", _serving_chart(told))
+        text = replaced(text, "serving", f"{drawn}\n\n{serving_table(told)}")
     if args.stream:
         figures = json.loads(args.stream.read_text())
         text = replaced(text, "machine", _machine(figures))
-        text = replaced(text, "stream", stream_tables(figures, charts=_charts(figures)))
+        text = replaced(text, "stream", stream_tables(figures, _charts(figures)))
     if args.pressure:
         figures = json.loads(args.pressure.read_text())
-        text = replaced(text, "pressure", pressure_tables(figures))
+        if not args.stream:
+            text = replaced(text, "machine", _machine(figures))
+        tables = pressure_tables(figures)
+        if "gateway" in figures:
+            drawn = _image("Latency of what is accepted", _pressure_chart(figures["gateway"]))
+            tables = f"{drawn}\n\n{tables}"
+        text = replaced(text, "pressure", f"`{figures['command']}`\n\n{tables}")
     PAGE.write_text(text)
     return 0
 
@@ -82,8 +85,8 @@ def serving_table(figures: dict[str, dict[str, float]]) -> str:
     return _table(["", "requests/s", "of bare", "p50", "p99", "p99.9", "start"], rows)
 
 
-def stream_tables(figures: dict[str, Any], charts: dict[str, Path] | None = None) -> str:
-    """All tables of `bench.stream`; charts: by what varies, to be shown beside its table."""
+def stream_tables(figures: dict[str, Any], drawn: dict[str, Path] | None = None) -> str:
+    """All tables of `bench.stream`; drawn: charts by what varies, to be shown beside its table."""
     parts = [_throughput(broker, told) for broker, told in figures["throughput"].items()]
     parts += [f"Without {TITLES[b]}: {why}." for b, why in figures["without"].items()]
     if figures["stages"]:
@@ -91,8 +94,8 @@ def stream_tables(figures: dict[str, Any], charts: dict[str, Path] | None = None
     if figures["latency"]:
         parts.append(_latency(figures))
     for name, points in figures["growth"].items():
-        if charts and name in charts:
-            parts.append(f"![{_GROWN[name][0]}]({charts[name].relative_to(PAGE.parent)})")
+        if drawn and name in drawn:
+            parts.append(_image(_GROWN[name][0], drawn[name]))
         parts.append(_growth(name, points))
     return "\n\n".join(parts)
 
@@ -100,12 +103,14 @@ def stream_tables(figures: dict[str, Any], charts: dict[str, Path] | None = None
 def pressure_tables(figures: dict[str, Any]) -> str:
     """All tables of `bench.pressure`: of as many parts as were measured."""
     parts = []
+    if "crowd" in figures:
+        parts.append(_crowd(figures["crowd"]))
     if "gateway" in figures:
         parts.append(_overload(figures["gateway"]))
     if told := figures.get("backlog"):
         rows = [
             ["events in the backlog, a day of log", f"{told['events']:,.0f}"],
-            ["caught up in", f"{told['seconds']:.1f} s"],
+            ["read", f"{told['read']:,.0f} in {told['seconds']:.1f} s"],
             ["events/s", f"{told['events_per_second']:,.0f}"],
             ["scores that silence caused meanwhile", f"{told['silence_scores']:,.0f}"],
             ["oldest overdue timer, median", f"{told['late_median_s']:.2f} s"],
@@ -129,6 +134,28 @@ def pressure_tables(figures: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def _crowd(rows: Sequence[dict[str, Any]]) -> str:
+    heads = [
+        "`/predict`, connections", "requests/s", "p50", "p99", "failed", "`/livez`, worst",
+        "memory",
+    ]  # fmt: skip
+    return _table(
+        heads,
+        [
+            [
+                f"{row['connections']:,}",
+                f"{row['requests_per_second']:,.0f}",
+                f"{row['p50_ms']:.1f} ms",
+                f"{row['p99_ms']:.1f} ms",
+                f"{row['errors']:,}",
+                f"{row['health_worst_ms']:.0f} ms",
+                f"{row['rss_mb']:.0f} MB",
+            ]
+            for row in rows
+        ],
+    )
+
+
 def _overload(cases: dict[str, list[dict[str, Any]]]) -> str:
     rows = [
         [
@@ -138,6 +165,7 @@ def _overload(cases: dict[str, list[dict[str, Any]]]) -> str:
             *(f"{row[f'{k}_per_second']:,.0f}" for k in ("asked", "accepted", "shed")),
             f"{row['p50_ms']:.1f} ms",
             f"{row['p99_ms']:.1f} ms",
+            _milliseconds(row["shed_p99_ms"]),
             f"{row['health_worst_ms']:.0f} ms",
             f"{row['rss_mb']:.0f} MB",
         ]
@@ -146,9 +174,13 @@ def _overload(cases: dict[str, list[dict[str, Any]]]) -> str:
     ]
     heads = [
         "", "capacity/s", "times", "asked/s", "accepted/s", "shed/s", "p50 of accepted",
-        "p99 of accepted", "`/livez`, worst", "memory",
+        "p99 of accepted", "p99 of shed", "`/livez`, worst", "memory",
     ]  # fmt: skip
     return _table(heads, rows)
+
+
+def _milliseconds(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f} ms"
 
 
 def _machine(figures: dict[str, Any]) -> str:
@@ -213,13 +245,11 @@ def _growth(name: str, points: Sequence[dict[str, Any]]) -> str:
 
 def _charts(figures: dict[str, Any]) -> dict[str, Path]:
     """One SVG for each growth that has numbers to draw against."""
-    CHARTS.mkdir(exist_ok=True)
     made = {}
     for name, (title, label) in _GROWN.items():
         points = figures["growth"].get(name)
         if points:
-            made[name] = CHARTS / f"{name}.svg"
-            made[name].write_text(_chart(title, label, points))
+            made[name] = charts.keep(name, _chart(title, label, points))
     return made
 
 
@@ -228,11 +258,34 @@ def _chart(title: str, label: str, points: Sequence[dict[str, Any]]) -> str:
     top = max(ys) * 1.2
     x = Axis(label, min(xs), max(xs), [(v, _shown(v)) for v in xs], is_log=True)
     y = Axis("CPU µs", 0.0, top, [(top * k / 4, f"{top * k / 4:.1f}") for k in range(5)])
-    drawn = lines([Series("", xs, ys, dots=True)], x, y, title)
-    svg = drawn[: drawn.index("</svg>") + len("</svg>")]
-    first = svg.index(">") + 1
-    opening = svg[:first].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return f"{opening}<style>{STYLE}{_COLOURS}{_DARK}</style>{svg[first:]}\n"
+    return lines([Series("", xs, ys, dots=True)], x, y, title)
+
+
+def _serving_chart(figures: dict[str, dict[str, float]]) -> Path:
+    rows = [
+        (title, told["requests_per_second"], f"{told['requests_per_second']:,.0f}")
+        for title, told in figures.items()
+    ]
+    drawn = charts.bars("/predict, requests a second over 32 connections", rows, "Ebbtide")
+    return charts.keep("serving", drawn)
+
+
+def _pressure_chart(cases: dict[str, list[dict[str, Any]]]) -> Path:
+    rows = [
+        (
+            f"{title.replace('`', '')}, {row['factor']:g} times",
+            row["p99_ms"],
+            f"{row['p99_ms']:.0f} ms",
+        )
+        for title, loads in cases.items()
+        for row in loads
+    ]
+    drawn = charts.bars("p99 of what is accepted, by times of the capacity", rows, "")
+    return charts.keep("pressure", drawn)
+
+
+def _image(title: str, path: Path) -> str:
+    return f"![{title}]({path.relative_to(PAGE.parent)})"
 
 
 def _shown(value: Any) -> str:

@@ -66,10 +66,11 @@ class Predictor:
             "record": {BASIS_HEADER: "record", ORIGIN_HEADER: _safe(model.origin)},
         }
 
-    def plain(self, totals: PredictRequest) -> Prediction:
-        """The prediction alone."""
-        probability = self._model.score_one(inputs.as_rows([totals]))
-        return Prediction(*verdict(probability, self._model.class_cutoff))
+    def plain(self, totals: list[PredictRequest]) -> list[Prediction]:
+        """The predictions alone, in one model call."""
+        model, rows = self._model, inputs.as_rows(totals)
+        found = [model.score_one(rows)] if len(totals) == 1 else model.score_inputs(rows).tolist()
+        return [Prediction(*verdict(probability, model.class_cutoff)) for probability in found]
 
     def of_inputs(self, rows: np.ndarray, *, explain: bool) -> list[Prediction]:
         """Predictions of (n, 4) PREDICT_INPUTS, in one model call."""

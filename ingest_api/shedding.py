@@ -1,6 +1,8 @@
 """The gateway's door: requests that cannot be taken on are answered 503 before anything is done.
 
-It stands before all routes and before `QuickPredict`, so that both ways refuse alike. What says
+It stands before all routes. A server asks it before it begins a request (`ingest_api/turns.py`),
+so that a refusal costs a write; where nobody has asked, it asks itself. `QuickPredict` goes by it:
+a prediction costs hardly more than its refusal, so only connections are counted there. What says
 how the gateway fares is always let in: it must answer most of all when nothing else does.
 """
 
@@ -8,8 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from http import HTTPStatus
+from typing import Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest_api import problems
@@ -25,6 +29,10 @@ ARRIVED: Final = "ebbtide.arrived"
 """In the scope: the `Moment`, by `clock`, when the server had the request's head."""
 CONNECTIONS: Final = "ebbtide.connections"
 """In the scope: how many connections the server holds."""
+HOLDING: Final = "ebbtide.holding"
+"""In the scope: the request's `Holding`, where it has been let in already."""
+
+Headers = list[tuple[bytes, bytes]]
 
 _PREDICT: Final = "/predict"
 _OTHER: Final = "other"
@@ -55,10 +63,33 @@ clock: Final = _Clock()
 """Of the event loop: there is one in a gateway."""
 
 
+class Refusal:
+    """An answer, made once: it has to cost little."""
+
+    def __init__(self, answer: Response, *, is_last: bool) -> None:
+        """is_last: whether its headers end the connection."""
+        self.status = answer.status_code
+        self.headers = answer.raw_headers
+        self.body = bytes(answer.body)
+        self.is_last = is_last
+        self._of: Headers | None = None
+        self._wire = b""
+
+    def on_the_wire(self, server: Headers) -> bytes:
+        """All of it; server: the headers that stand first, another list once they change."""
+        if self._of is not server:
+            self._of = server
+            phrase = HTTPStatus(self.status).phrase.encode()
+            head = b"".join(b"%b: %b\r\n" % pair for pair in (*server, *self.headers))
+            self._wire = b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (self.status, phrase, head, self.body)
+        return self._wire
+
+
 class Shedding:
     """ASGI middleware: takes requests on within `limits`, and counts those it does not."""
 
     def __init__(self, app: ASGIApp, metrics: GatewayMetrics, limits: Limits) -> None:
+        self.limits = limits
         self._app = app
         self._admission = Admission(limits)
         self._refusals = {reason: _refusal(reason) for reason in Reason}
@@ -68,10 +99,12 @@ class Shedding:
             for reason in Reason
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in ALWAYS:
-            await self._app(scope, receive, send)
-            return
+    def lets_pass(self, scope: Scope) -> bool:
+        """Whether it is none that could be refused."""
+        return scope["type"] != "http" or scope["path"] in ALWAYS
+
+    def ask(self, scope: Scope) -> Holding | Refusal:
+        """A place for the request, which its end gives back; or what it is told instead."""
         is_predict = scope["path"].startswith(_PREDICT)
         is_get = scope["method"] in ("GET", "HEAD")
         body_bytes = 0 if is_get else _announced(scope["headers"])
@@ -83,19 +116,29 @@ class Shedding:
             body_bytes=body_bytes,
             connections=scope.get(CONNECTIONS, 0),
         )
-        if reason is not None:
-            self._shed[is_predict, reason].inc()
-            for message in self._refusals[reason]:
-                await send(message)
+        if reason is None:
+            return Holding(self._admission, is_predict, body_bytes)
+        self._shed[is_predict, reason].inc()
+        return self._refusals[reason]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.lets_pass(scope):
+            await self._app(scope, receive, send)
             return
-        holding = _Holding(self._admission, is_predict, body_bytes)
+        answer = scope.pop(HOLDING, None) or self.ask(scope)
+        if isinstance(answer, Refusal):
+            start = {"type": "http.response.start", "status": answer.status}
+            await send({**start, "headers": answer.headers})
+            await send({"type": "http.response.body", "body": answer.body})
+            return
+        is_get = scope["method"] in ("GET", "HEAD")
         try:
-            await self._app(scope, receive, holding.until_begun(send) if is_get else send)
+            await self._app(scope, receive, answer.until_begun(send) if is_get else send)
         finally:
-            holding.end()
+            answer.end()
 
 
-class _Holding:
+class Holding:
     """A request's place among those under way."""
 
     __slots__ = ("_admission", "_body_bytes", "_is_over", "_is_predict")
@@ -133,15 +176,8 @@ def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int:
     return UNANNOUNCED_BYTES
 
 
-def _refusal(reason: Reason) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two messages of the answer, made once: a refusal has to cost little."""
-    headers = {"Connection": "close"} if reason is Reason.CONNECTIONS else None
-    answer = problems.answer(problems.problem_of(Overloaded(_WORDS[reason])), headers)
-    return (
-        {
-            "type": "http.response.start",
-            "status": answer.status_code,
-            "headers": answer.raw_headers,
-        },
-        {"type": "http.response.body", "body": answer.body},
-    )
+def _refusal(reason: Reason) -> Refusal:
+    is_last = reason is Reason.CONNECTIONS
+    headers = {"Connection": "close"} if is_last else None
+    told = problems.answer(problems.problem_of(Overloaded(_WORDS[reason])), headers)
+    return Refusal(told, is_last=is_last)

@@ -1,8 +1,9 @@
 """Ebbtide beside BentoML, LitServe and MLServer; and Quix Streams, FastStream and arroyo.
 
-    python -m bench.peers [--rounds 3] [--seconds 3] [--only NAME ...] [--json FILE] [--write]
+    python -m bench.peers [--rounds 2] [--seconds 3] [--only NAME ...] [--json FILE] [--write]
 
-Rounds are interleaved, so that a noisy machine is noisy to everybody; compare the ratios. A peer
+Some ten minutes. Rounds are interleaved, so that a noisy machine is noisy to everybody; compare the
+ratios. A peer
 that cannot be installed or started is told in a line and left out. --write puts the tables into
 docs/performance.md, between its markers.
 """
@@ -25,7 +26,7 @@ ONLY = ("bentoml", "litserve", "mlserver", "quixstreams", "faststream", "arroyo"
 def main() -> int:
     """Print the tables; 1 when a request failed or nothing could be measured."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load")
     parser.add_argument("--events", type=int, default=400_000, help="on the topic")
     parser.add_argument("--broker", choices=("embedded", "kafka"), default="embedded")
@@ -63,7 +64,7 @@ def main() -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(told, indent=1))
     if args.write:
-        report.write(text)
+        report.write(report.drawings(served, streamed) + text)
     return int((not served and not streamed) or any(told["errors"] for told in served.values()))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from bench import charts
 from bench.peers import environments, serving
 from bench.stream.stand import TITLES, Broker
 
@@ -36,6 +37,20 @@ def page(
         parts += [f"Over a preloaded topic on the {TITLES[broker]}:", _stream(streamed)]
     parts += [f"Left out: {line}" for line in missing]
     return "\n\n".join(parts)
+
+
+def drawings(served: Figures, streamed: Figures) -> str:
+    """Charts of both tables, as files, and the lines that show them."""
+    shown = []
+    for name, title, told, figure in (
+        ("peers-serving", "/predict, requests a second", served, "requests_per_second"),
+        ("peers-stream", "The stream, events a second", streamed, "events_per_second"),
+    ):
+        if told:
+            rows = [(one, row[figure], f"{row[figure]:,.0f}") for one, row in told.items()]
+            path = charts.keep(name, charts.bars(title, rows, "Ebbtide"))
+            shown.append(f"![{title}]({path.relative_to(DOCUMENT.parent)})\n\n")
+    return "".join(shown)
 
 
 def write(text: str, document: Path = DOCUMENT) -> None:

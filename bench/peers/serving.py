@@ -25,6 +25,7 @@ from typing import Final
 from bench.peers import environments
 from bench.peers.environments import INSIDE, Unavailable
 from bench.peers.export import Files
+from bench.progress import say
 from bench.serving.__main__ import UVICORN
 from bench.serving.bodies import BODIES
 from bench.serving.load import Latency, Throughput, latency, throughput
@@ -132,6 +133,7 @@ def measure(
         for server in servers:
             if server.title in missing:
                 continue
+            say(f"round {number + 1} of {rounds}: {server.title}")
             try:
                 with _running(server, files, folder) as port:
                     found = runs.setdefault(server.title, Runs())

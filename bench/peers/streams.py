@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from bench.peers import environments
 from bench.peers.environments import INSIDE, Unavailable
 from bench.peers.export import Files
+from bench.progress import say
 from bench.stream.load import Crowd, events, fresh_scores, preload
 from bench.stream.stand import Broker, Stand, cpu_seconds, running
 from bench.stream.throughput import Rate, scorer_rate
@@ -78,10 +79,11 @@ def measure(
         until = time.time_ns() // 1_000_000
         made = events(Crowd(USERS), count, until_ms=until)
         asyncio.run(preload(stand, made, partitions=PARTITIONS))
-        for _ in range(rounds):
+        for number in range(rounds):
             for consumer in consumers:
                 if consumer.title in missing:
                     continue
+                say(f"round {number + 1} of {rounds}, {broker}: {consumer.title}")
                 try:
                     rate = _rate(consumer, stand, files, count, seconds)
                 except (Unavailable, OSError) as error:

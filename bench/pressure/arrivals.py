@@ -2,10 +2,11 @@
 
     python -m bench.pressure.arrivals PORT PATH PER_SECOND SECONDS BODIES_FILE
 
-Prints a JSON object. A request takes a free connection or opens another; with MOST of them busy it
-waits, and its latency runs all the while. Only where this process itself comes too late to a moment
-does it run from then: the rate told is what was asked for in truth. PER_SECOND 0 is a closed loop
-on CLOSED connections, which says what the server can do.
+Prints a JSON object. MOST connections are open before the load begins. A request takes one that is
+free; with all of them busy it waits, and its latency runs all the while: what it waits from then on
+is told apart. Only where this process itself comes too late to a moment does it run from then: the
+rate told is what was asked for in truth. PER_SECOND 0 is a closed loop on CLOSED connections, which
+says what the server can do. Rates are of what was answered while the load lasted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ CLOSED: Final = 64
 MOST: Final = 1_000
 PATIENCE_SECONDS: Final = 10.0
 _TICK: Final = 0.001
+_OPENED_AT_ONCE: Final = 50
 _LENGTH: Final = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
@@ -36,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._load = load
         self._transport: asyncio.Transport | None = None
         self._data = b""
-        self.due = 0.0
+        self.due = self.sent = 0.0
         self.is_busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,7 +47,7 @@ class Connection(asyncio.Protocol):
     def ask(self, request: bytes, due: float) -> None:
         """Send it."""
         assert self._transport is not None
-        self.due, self.is_busy = due, True
+        self.due, self.sent, self.is_busy = due, time.perf_counter(), True
         self._transport.write(request)
 
     @property
@@ -87,40 +89,54 @@ class Load:
         """Moments at which requests were due that have no connection yet."""
         self._number = 0
         self._closed_until = self._asked_for = 0.0
-        self._most_open = self._left = 0
+        self._left = 0
+        self._ends = float("inf")
         self.statuses: Counter[int] = Counter()
+        self.in_time: Counter[int] = Counter()
+        """Those answered while the load lasted."""
         self.took: dict[bool, list[float]] = {True: [], False: []}
         """Milliseconds of requests answered 2xx, and of others."""
+        self.served: list[float] = []
+        """The same of those answered 2xx, from when they were sent."""
 
     async def closed(self, seconds: float) -> None:
         """CLOSED connections, each asking again as soon as it is answered."""
-        self._closed_until = time.perf_counter() + seconds
+        await self._connect(CLOSED)
+        start = time.perf_counter()
+        self._asked_for, self._ends = seconds, start + seconds
+        self._closed_until = self._ends
         for _ in range(CLOSED):
-            self._send(time.perf_counter())
+            self._send(start)
         await asyncio.sleep(seconds)
-        self._asked_for = seconds
         await self._drain()
 
     async def opened(self, per_second: float, seconds: float, seed: int) -> None:
-        """Poisson arrivals."""
+        """Poisson arrivals at `per_second`."""
         random = np.random.default_rng(seed)
-        gaps = random.exponential(1 / per_second, int(per_second * seconds))
-        start = time.perf_counter() + 0.1
-        pending = deque((start + np.cumsum(gaps)).tolist())
+        offsets = np.cumsum(random.exponential(1 / per_second, int(per_second * seconds)))
+        await self._connect(MOST)
+        start = time.perf_counter()
+        pending = deque((start + offsets).tolist())
         while pending:
             now = time.perf_counter()
             while pending and pending[0] <= now:
                 pending.popleft()
                 self._send(now)
             await asyncio.sleep(_TICK)
-        self._asked_for = time.perf_counter() - start
+        self._ends = time.perf_counter()
+        self._asked_for = self._ends - start
         await self._drain()
 
     def answered(self, connection: Connection, status: int) -> None:
         """An answer has come in full."""
         now = time.perf_counter()
         self.statuses[status] += 1
-        self.took[200 <= status < 300].append((now - connection.due) * 1000)
+        if now <= self._ends:
+            self.in_time[status] += 1
+        is_good = 200 <= status < 300
+        self.took[is_good].append((now - connection.due) * 1000)
+        if is_good:
+            self.served.append((now - connection.sent) * 1000)
         self._free.append(connection)
         if now < self._closed_until:
             self._waiting.append(now)
@@ -131,14 +147,14 @@ class Load:
         self._open.discard(connection)
         if was_busy:
             self.statuses[0] += 1
-        if self._waiting:
-            self._connect_one_more()
+        if self._waiting and not self._opening:
+            self._open_another()
 
     def _send(self, due: float) -> None:
         self._waiting.append(due)
         self._use_free()
-        if len(self._waiting) > len(self._opening):
-            self._connect_one_more()
+        if self._waiting and not self._open and not self._opening:
+            self._open_another()
 
     def _use_free(self) -> None:
         while self._waiting and self._free:
@@ -148,13 +164,18 @@ class Load:
                 self._number += 1
                 connection.ask(request, self._waiting.popleft())
 
-    def _connect_one_more(self) -> None:
-        if len(self._open) + len(self._opening) < MOST:
-            task = asyncio.create_task(self._connect())
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+    async def _connect(self, count: int) -> None:
+        for done in range(0, count, _OPENED_AT_ONCE):
+            now = min(count - done, _OPENED_AT_ONCE)
+            await asyncio.gather(*(self._open_one() for _ in range(now)))
 
-    async def _connect(self) -> None:
+    def _open_another(self) -> None:
+        """In place of one that was lost."""
+        task = asyncio.create_task(self._open_one())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _open_one(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             _, made = await loop.create_connection(
@@ -166,7 +187,6 @@ class Load:
                 self.statuses[0] += 1
             return
         self._open.add(made)
-        self._most_open = max(self._most_open, len(self._open))
         self._free.append(made)
         self._use_free()
 
@@ -189,17 +209,26 @@ class Load:
         good, other = self.took[True], self.took[False]
         answered = sum(self.statuses.values())
         failed = answered - len(good) - self.statuses[503]
-        p50, p99 = np.percentile(good or [float("nan")], [50, 99]).tolist()
+        p50, p99 = _percentiles(good)
+        served_p50, served_p99 = _percentiles(self.served)
         return {
             "asked_per_second": (answered + self._left) / seconds,
-            "accepted_per_second": len(good) / seconds,
-            "shed_per_second": self.statuses[503] / seconds,
+            "accepted_per_second": sum(n for s, n in self.in_time.items() if s // 100 == 2)
+            / seconds,
+            "shed_per_second": self.in_time[503] / seconds,
             "failed": failed + self._left,
             "p50_ms": p50,
             "p99_ms": p99,
-            "shed_p99_ms": float(np.percentile(other, 99)) if other else None,
-            "connections": self._most_open,
+            "served_p50_ms": served_p50,
+            "served_p99_ms": served_p99,
+            "shed_p99_ms": _percentiles(other)[1] if other else None,
+            "client_cpu": time.process_time() / seconds,
         }
+
+
+def _percentiles(took: list[float]) -> tuple[float, float]:
+    p50, p99 = np.percentile(took or [float("nan")], [50, 99]).tolist()
+    return p50, p99
 
 
 async def _run(

@@ -1,8 +1,8 @@
-"""The gateway asked for more than it can answer: open loop, at multiples of what it can do.
+"""The gateway asked for more than it can answer.
 
-Capacity is what a closed loop gets out of it, just before. Client and gateway share the machine, so
-a client of one process reaches its own limit before 4 times `/predict`'s: what was asked for in
-truth is told beside.
+The routes: open loop, at multiples of what a closed loop gets out of them just before. `/predict`
+answers more than a client in Python can ask for, so it is asked by wrk, each of so many connections
+again as soon as it has its answer: the more, the longer each waits for its turn.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bench.progress import say
 from bench.serving.bodies import BODIES
+from bench.serving.load import throughput
 from bench.stream.load import event, user_name
-from bench.stream.stand import Stand
+from bench.stream.stand import Stand, cpu_seconds
 from ebbtide.child import Child
 from ebbtide.ports import LOOPBACK, free_port
 
 FACTORS: Final = (0.5, 1.0, 2.0, 4.0)
+CONNECTIONS: Final = (32, 256, 1_000, 4_000)
 READY_SECONDS: Final = 60.0
 WARM_SECONDS: Final = 1.0
 
@@ -40,11 +43,10 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """The short way, the routes with much to compute, and what waits for Kafka."""
+    """A route with much to compute, and one that waits for Kafka."""
     now_ms = int(time.time() * 1000)
     events = [event(user_name(n), n, now_ms) for n in range(500)]
     return [
-        Case("`/predict`", "/predict", BODIES),
         Case("`/predict?explain=true`", "/predict?explain=true", BODIES),
         Case("`/events`, one each", "/events", events),
     ]
@@ -59,16 +61,42 @@ def under_pressure(stand: Stand, seconds: float) -> dict[str, list[dict[str, Any
             capacity = _load(stand, port, case, 0, seconds)["accepted_per_second"]
             rows = []
             for factor in FACTORS:
-                health = _Health(port)
-                with health:
+                say(f"{case.path}: {factor:g} times {capacity:,.0f}/s")
+                with _watched(port, child, seconds) as seen:
                     row = _load(stand, port, case, factor * capacity, seconds)
-                memory = _memory_mb(child.pid or 0)
-                rows.append(
-                    {"factor": factor, "capacity": capacity, **row, "rss_mb": memory}
-                    | {"health_worst_ms": health.worst_ms, "health_failed": health.failed}
-                )
+                rows.append({"factor": factor, "capacity": capacity, **row, **seen})
             figures[case.title] = rows
     return figures
+
+
+def crowded(stand: Stand, seconds: float) -> list[dict[str, Any]]:
+    """`/predict` over each of CONNECTIONS."""
+    rows = []
+    with _gateway(stand) as (port, child):
+        url = f"http://{LOOPBACK}:{port}/predict"
+        throughput(url, BODIES, WARM_SECONDS)
+        for connections in CONNECTIONS:
+            say(f"/predict: {connections:,} connections")
+            with _watched(port, child, seconds) as seen:
+                told = throughput(url, BODIES, seconds, connections=connections)
+            rows.append({"connections": connections, **asdict(told), **seen})
+    return rows
+
+
+@contextmanager
+def _watched(port: int, child: Child, seconds: float) -> Iterator[dict[str, float]]:
+    """What a load of so many seconds does to the process; filled in when it is over."""
+    seen: dict[str, float] = {}
+    health = _Health(port)
+    cpu = cpu_seconds(child.pid or 0)
+    with health:
+        yield seen
+    seen |= {
+        "cores": (cpu_seconds(child.pid or 0) - cpu) / seconds,
+        "rss_mb": _memory_mb(child.pid or 0),
+        "health_worst_ms": health.worst_ms,
+        "health_failed": health.failed,
+    }
 
 
 class _Health:

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Final
 
+from bench.progress import say
 from bench.stream.known import fill
 from bench.stream.load import Crowd, event, events, fresh_scores, preload, user_name
 from bench.stream.stand import Stand, Worker, series, worker
@@ -21,45 +22,71 @@ from runtime.partition_loop import BATCH_RECORDS
 
 PARTITIONS: Final = 8
 POLL_SECONDS: Final = 0.1
-DONE_SECONDS: Final = 900.0
+DONE_SECONDS: Final = 300.0
+SETTLE_SECONDS: Final = 30.0
+SAID_SECONDS: Final = 10.0
+SPELL_MS: Final = 600_000
+SESSION_EVENTS: Final = 10
 
 
-def backlog(stand: Stand, model: Model, *, count: int, users: int) -> dict[str, float]:
-    """A day of log unread: how it is caught up, and how far timers fall behind the log's time."""
+def backlog(
+    stand: Stand, model: Model, *, count: int, users: int, seconds: float
+) -> dict[str, float]:
+    """A day of log unread: how it is caught up, and how far timers fall behind the log's time.
+
+    After so many seconds what was done until then is told.
+    """
     now_ms = int(time.time() * 1000)
-    made = events(Crowd(users), count, until_ms=now_ms, span_ms=DAY_MS)
-    asyncio.run(preload(stand, made, partitions=PARTITIONS))
+    say(f"backlog: {count:,} events onto the topic")
+    asyncio.run(preload(stand, _sessions(count, users, now_ms), partitions=PARTITIONS))
     fill(stand, users, model, partitions=PARTITIONS, now_ms=now_ms - DAY_MS)
     with worker(stand, "scorer") as scorer:
         began = _begun(scorer)
-        late, polls = [], 0
-        while True:
+        late, read, told_at = [], 0.0, 0.0
+        while read < count and time.perf_counter() - began < seconds:
             told = _asked(scorer)
             late.append(_worst(told, Metric.OLDEST_TIMER_SECONDS))
-            polls += 1
-            if _read(told) >= count:
-                break
+            read = max(read, _read(told))
+            _check(scorer, began)
+            if time.perf_counter() - told_at > SAID_SECONDS:
+                told_at = time.perf_counter()
+                say(f"backlog: {read:,.0f} read, oldest timer {late[-1] / 60:.0f} min of log late")
+            time.sleep(POLL_SECONDS)
+        took = time.perf_counter() - began
+        settling = time.perf_counter()
+        while (
+            _worst(told := _asked(scorer), Metric.OLDEST_TIMER_SECONDS) > 1
+            and time.perf_counter() - began < seconds + SETTLE_SECONDS
+        ):
             _check(scorer, began)
             time.sleep(POLL_SECONDS)
-        seconds = time.perf_counter() - began
-        while _worst(told := _asked(scorer), Metric.OLDEST_TIMER_SECONDS) > 1:
-            _check(scorer, began)
-            time.sleep(POLL_SECONDS)
-        settled = time.perf_counter() - began
-    pace = DAY_MS / 1000 / seconds
+        settled = time.perf_counter() - settling
+    # So much log goes by in a second: what is late by its clock is late by less here.
+    pace = DAY_MS / 1000 * read / count / took
     late.sort()
     return {
         "events": count,
-        "seconds": seconds,
-        "events_per_second": count / seconds,
+        "read": read,
+        "seconds": took,
+        "events_per_second": read / took,
         "silence_scores": told.get(f'{Metric.SCORES}{{trigger="silence"}}', 0.0),
-        # A day of log goes by in so many seconds: what is late by its clock is late by less here.
-        "late_median_s": late[polls // 2] / pace,
+        "late_median_s": late[len(late) // 2] / pace,
         "late_worst_s": late[-1] / pace,
         "late_worst_log_s": late[-1],
         "batch_log_s": DAY_MS / 1000 * BATCH_RECORDS * PARTITIONS / count,
-        "settled_after_s": settled - seconds,
+        "settled_after_s": settled,
     }
+
+
+def _sessions(count: int, users: int, until_ms: int) -> Iterator[Message]:
+    """A day of events in log order: in each SPELL_MS some users come, for SESSION_EVENTS each."""
+    spells = DAY_MS // SPELL_MS
+    at_once = max(count // spells // SESSION_EVENTS, 1)
+    for number in range(count):
+        spell = number * spells // count
+        user = user_name((spell * at_once + number % at_once) % users)
+        at = until_ms - DAY_MS + number * DAY_MS // count
+        yield Message(user.encode(), event(user, number, at), at)
 
 
 def hot_user(stand: Stand, model: Model, *, count: int, users: int) -> dict[str, float]:
@@ -71,6 +98,7 @@ def hot_user(stand: Stand, model: Model, *, count: int, users: int) -> dict[str,
     busy = home(hot, PARTITIONS)
     figures = {}
     for name, share in (("without", 0), ("with", 1)):
+        say(f"hot user: {name}")
         now_ms = int(time.time() * 1000)
         made = list(events(Crowd(users), count, until_ms=now_ms))
         elsewhere = sum(home((m.key or b"").decode(), PARTITIONS) != busy for m in made)

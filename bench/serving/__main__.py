@@ -1,6 +1,6 @@
 """`/predict` beside routes that do less, and beside the one most people would write.
 
-    python -m bench.serving [--rounds 5] [--seconds 4] [--json FILE]
+    python -m bench.serving [--rounds 4] [--seconds 3] [--json FILE]
 
 One server process at a time, the same server settings and model for all, rounds interleaved, so
 that a noisy machine is noisy to everybody; compare the ratios.
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from bench.progress import say
 from bench.serving import model as bench_model
 from bench.serving.bodies import BODIES
 from bench.serving.load import Latency, Throughput, latency, require_wrk, throughput
@@ -62,8 +63,8 @@ ROUTES = (
 def main() -> int:
     """Print a table; 1 when a request failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
     require_wrk()
@@ -85,6 +86,7 @@ def _measure(
     starts: dict[str, list[float]] = {route.title: [] for route in ROUTES}
     for number in range(rounds):
         for route in ROUTES:
+            say(f"round {number + 1} of {rounds}: {route.title}")
             began = time.perf_counter()
             with served(route, folder) as (port, _):
                 starts[route.title].append(time.perf_counter() - began)

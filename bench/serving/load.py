@@ -17,12 +17,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from contracts.errors import Misconfigured
 
 CONNECTIONS = 32
+_WAITS: Final = r"(?:50|99)%\s+([\d.]+)(us|ms|s|m)\b"
+_MILLISECONDS: Final = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Throughput:
 
     requests_per_second: float
     errors: int
+    p50_ms: float
+    p99_ms: float
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,10 @@ def require_wrk() -> str:
     return path
 
 
-def throughput(url: str, bodies: Sequence[bytes], seconds: float) -> Throughput:
-    """Requests a second over CONNECTIONS connections, the bodies in turn."""
+def throughput(
+    url: str, bodies: Sequence[bytes], seconds: float, *, connections: int = CONNECTIONS
+) -> Throughput:
+    """Requests a second, each connection asking again once it is answered; the bodies in turn."""
     quoted = ", ".join(f"[==[{body.decode()}]==]" for body in bodies)
     script = f"""
 local bodies = {{ {quoted} }}
@@ -69,8 +76,8 @@ end
         file.flush()
         told = subprocess.run(
             [
-                *(require_wrk(), "-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s"),
-                *("-s", str(Path(file.name)), url),
+                *(require_wrk(), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"),
+                *("--latency", "--timeout", "10s", "-s", str(Path(file.name)), url),
             ],
             check=True,
             capture_output=True,
@@ -81,7 +88,9 @@ end
         raise RuntimeError(f"wrk said: {told}")
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", told)
     broken = [int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", told)]
-    return Throughput(float(rate[1]), (int(failed[1]) if failed else 0) + sum(broken))
+    waits = [float(n) * _MILLISECONDS[unit] for n, unit in re.findall(_WAITS, told)]
+    p50, p99 = waits or (float("nan"), float("nan"))
+    return Throughput(float(rate[1]), (int(failed[1]) if failed else 0) + sum(broken), p50, p99)
 
 
 async def latency(

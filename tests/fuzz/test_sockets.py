@@ -19,7 +19,7 @@ from ingest_api.protocol import MAX_HEAD_BYTES, BoundedProtocol
 from tests.unit.ingest_api.stand import TOTALS, Stand
 
 PREDICT = json.dumps(TOTALS).encode()
-HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n"
 BODY = b"content-length: %d\r\n\r\n%s" % (len(PREDICT), PREDICT)
 
 
@@ -78,7 +78,7 @@ NASTY = {
     "bad request line": (b"POST\r\n\r\n", b"400"),
     "TLS": (bytes.fromhex("16030100c8010000c40303") + bytes(100), b"400"),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"400"),
-    "a url that is none": (b"GET //[::1:99999999/ HTTP/1.1\r\nhost: x\r\n\r\n", b"40"),
+    "a url that is none": (b"GET //[::1:99999999/ HTTP/1.1\r\nhost: gateway\r\n\r\n", b"40"),
     "endless request line": (b"GET /" + b"a" * 5_000_000, b"431"),
     "endless header": (HEAD + b"x: " + b"a" * 5_000_000, b"431"),
     "endless headers": (HEAD + b"x: y\r\n" * 500_000, b"431"),
@@ -105,8 +105,8 @@ NASTY = {
         HEAD + b"content-length: 24\r\n\r\n" + gzip.compress(bytes(10_000_000))[:24], b"400",
     ),
     "another protocol asked for": (
-        b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
-        b"200",
+        b"GET /livez HTTP/1.1\r\nhost: gateway\r\n"
+        b"connection: upgrade\r\nupgrade: websocket\r\n\r\n", b"200",
     ),
 }  # fmt: skip
 
