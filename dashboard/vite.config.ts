@@ -16,7 +16,10 @@ export default defineConfig({
   },
   server: {
     proxy: Object.fromEntries(
-      ["/users", "/alerts", "/model", "/predict", "/readyz", "/metrics"].map((path) => [
+      [
+        ...["/users", "/alerts", "/deliveries", "/storm", "/policy", "/population", "/model"],
+        ...["/system", "/dead-letters", "/predict", "/readyz", "/metrics", "/session", "/audit"],
+      ].map((path) => [
         path,
         gateway,
       ]),

@@ -55,6 +55,39 @@ const tests = {
     await context.close();
   },
 
+  "the system page names who works, how far behind they are, and keeps its filter in the address":
+    async (browser, gateway) => {
+      const page = await browser.newPage();
+      await PAGES.system(page, gateway);
+      for (const service of ["scorer", "alerts", "history"]) {
+        await page.locator(".workers li.ok", { hasText: service }).first().waitFor();
+      }
+      await page.locator(".topics summary", { hasText: "activity-event" }).first().click();
+      await page.getByRole("columnheader", { name: "Watermark" }).first().waitFor();
+      await page.getByLabel("Reason contains").fill("not JSON");
+      await page.keyboard.press("Enter");
+      await page.getByRole("heading", { name: "None with such a reason" }).waitFor();
+      await page.reload();
+      assert.equal(await page.getByLabel("Reason contains").inputValue(), "not JSON");
+      await page.close();
+    },
+
+  "the model page says what it learned from, and orders features by their drift": async (
+    browser,
+    gateway,
+  ) => {
+    const page = await browser.newPage();
+    await PAGES.model(page, gateway);
+    await page.getByText("No real user taught this model.").waitFor();
+    await page.getByRole("link", { name: "What has drifted most" }).click();
+    await page.waitForURL(/order=drift/);
+    await page.locator(".features summary").first().click();
+    await page.getByText("Why it is read").first().waitFor();
+    const report = await page.request.get(`${gateway}/model/report`);
+    assert.match(report.headers()["content-security-policy"], /sandbox/);
+    await page.close();
+  },
+
   "an alert appears while the page is open": async (browser, gateway) => {
     const page = await browser.newPage();
     await PAGES.alerts(page, gateway);
@@ -72,9 +105,31 @@ const tests = {
     await page.getByRole("menuitem", { name: "I take care of it" }).click();
     await page.getByText("Taken on").first().waitFor();
     await page.goto(`${gateway}/app/user?id=${encodeURIComponent(user ?? "")}`);
-    await page.locator("li.alert.acknowledged").first().waitFor();
+    await page.locator(".episode.acknowledged").first().waitFor();
     await page.close();
   },
+
+  "a user's page takes an alert on, says so when it is done, and keeps what it shows in its address":
+    async (browser, gateway) => {
+      const page = await browser.newPage();
+      const { alerts } = await (await fetch(`${gateway}/alerts?kind=opened&limit=50`)).json();
+      const id = alerts.at(-1).user_id;
+      await page.goto(`${gateway}/app/user?id=${encodeURIComponent(id)}`);
+      await page.getByRole("img", { name: /^Risk over time/ }).waitFor();
+      await page.locator(".happenings li").first().waitFor();
+      const episode = page.locator(".episode.open").first();
+      if ((await episode.count()) > 0) {
+        await episode.getByRole("button", { name: "I take care of it" }).click();
+        await page.locator(".outcome.done").waitFor();
+        await page.locator(".episode.acknowledged .transition.acknowledged").first().waitFor();
+      }
+      await page.getByRole("button", { name: "Week" }).click();
+      await page.getByRole("button", { name: "Visits" }).click();
+      await page.waitForURL(/span=week.*by=visits/);
+      await page.reload();
+      await page.locator("button[data-pressed]", { hasText: "Visits" }).waitFor();
+      await page.close();
+    },
 
   "a lost connection is said, what was known stays, and it ends by itself": async (
     browser,
@@ -96,18 +151,23 @@ const tests = {
   ) => {
     const page = await browser.newPage();
     await PAGES["at-risk"](page, gateway);
-    await page.getByLabel("User id contains").fill("user-0");
-    await page.waitForURL(/q=user-0/);
+    await page.getByLabel("User id begins with").fill("user-01");
+    await page.waitForURL(/q=user-01/);
+    await page.waitForFunction(() =>
+      [...document.querySelectorAll("table.users:not(.busy) .id")].every(({ textContent }) =>
+        textContent?.startsWith("user-01"),
+      ),
+    );
+    await page.locator("table.users:not(.busy)").waitFor();
     await page.getByRole("link", { name: "Next" }).focus();
     await page.keyboard.press("Enter");
-    await page.waitForURL(/page=2/);
+    await page.waitForURL(/after=/);
+    await page.getByText("Page 2").waitFor();
     const ids = () => page.locator("table.users .id").allTextContents();
-    const before = await page.getByRole("navigation", { name: "Pages of users" }).textContent();
     await page.reload();
+    await page.getByText("Page 2").waitFor();
     await page.locator("table.users tbody tr").first().waitFor();
-    const after = await page.getByRole("navigation", { name: "Pages of users" }).textContent();
-    assert.equal(after?.split(" of ")[0], before?.split(" of ")[0]);
-    assert.ok((await ids()).every((id) => id.includes("user-0")));
+    assert.ok((await ids()).every((id) => id.startsWith("user-01")));
     await page.keyboard.press("Tab");
     assert.equal(
       await page.evaluate(() => document.activeElement?.textContent),
@@ -172,6 +232,49 @@ const tests = {
     await page.close();
   },
 
+  "a gateway with keys asks for one in place of the page, shows what it may, and forgets it":
+    async (browser, _, guarded) => {
+      if (guarded === null) {
+        console.log(
+          "  not here: it needs a gateway of its own, beside one started for these tests",
+        );
+        return;
+      }
+      await guarded("read", async (gateway, key) => {
+        const context = await browser.newContext({ viewport: SIZES.narrow });
+        const page = await context.newPage();
+        const status = (path, init) =>
+          page.evaluate(async ([to, how]) => (await fetch(to, how)).status, [path, init]);
+        await page.goto(`${gateway}/app/alerts?kind=opened`);
+        await page.getByLabel("Key").fill("ebb_wrong");
+        assert.deepEqual(await violations(page), []);
+        await page.keyboard.press("Enter");
+        await page.getByRole("alert").getByText("This key is unknown, or has expired.").waitFor();
+        await page.getByLabel("Key").fill(key);
+        await page.keyboard.press("Enter");
+        await page.locator("li.alert").first().waitFor();
+        assert.equal(page.url(), `${gateway}/app/alerts?kind=opened`);
+        const heard = () =>
+          new Promise((told) => {
+            const stream = new EventSource("/alerts/stream");
+            stream.onopen = stream.onerror = ({ type }) => (stream.close(), told(type));
+          });
+        assert.equal(await page.evaluate(heard), "open");
+        assert.equal(await page.getByRole("link", { name: "Try it" }).count(), 0);
+        assert.equal(await page.evaluate(() => document.cookie), "");
+        const erase = { method: "DELETE", headers: { "Ebbtide-Page": "1" } };
+        assert.deepEqual(
+          [await status("/users?limit=1"), await status("/users/x", erase)],
+          [200, 403],
+        );
+        await page.getByRole("link", { name: "grace" }).click();
+        await page.getByRole("button", { name: "Log out" }).click();
+        await page.getByLabel("Key").waitFor();
+        assert.equal(await status("/users?limit=1"), 401);
+        await context.close();
+      });
+    },
+
   "a chosen theme stays": async (browser, gateway) => {
     const context = await browser.newContext({ colorScheme: "light" });
     const page = await context.newPage();
@@ -214,14 +317,14 @@ async function violations(page, rules) {
 
 const wanted = process.argv[2] ?? "";
 let failed = 0;
-await running(async (gateway) => {
+await running(async (gateway, guarded) => {
   const browser = await launch();
   try {
     for (const [name, test] of Object.entries(tests)) {
       if (!name.includes(wanted)) continue;
       const began = Date.now();
       try {
-        await test(browser, gateway);
+        await test(browser, gateway, guarded);
         console.log(`ok: ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
       } catch (error) {
         failed += 1;

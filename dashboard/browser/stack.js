@@ -1,27 +1,32 @@
 // An `ebbtide up --demo` on ports nobody has, in a folder of its own, for as long as it is needed.
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
 const READY_MS = 180_000;
 
-/** Runs `use(gateway)`, on the gateway that EBBTIDE_GATEWAY names or on one started for it. */
+/**
+ * Runs `use(gateway, guarded)`, on the gateway that EBBTIDE_GATEWAY names or on one started for it.
+ * `guarded(scopes, use)` starts another one beside it, which asks for keys, and makes a key; it is
+ * null beside a gateway that somebody else started.
+ */
 export async function running(use) {
-  if (process.env.EBBTIDE_GATEWAY !== undefined) return use(process.env.EBBTIDE_GATEWAY);
+  if (process.env.EBBTIDE_GATEWAY !== undefined) return use(process.env.EBBTIDE_GATEWAY, null);
   const folder = await mkdtemp(join(tmpdir(), "ebbtide-dashboard-"));
-  const [port, ...others] = await freePorts(5);
-  const options = ["--kafka-port", "--redis-port", "--scorer-health-port", "--alerts-health-port"];
+  const options = ["kafka", "redis", "scorer-health", "alerts-health", "history-health"];
+  const [port, ...others] = await freePorts(1 + options.length);
   const model = process.env.EBBTIDE_MODEL_DIR;
   const up = spawn(
     process.env.PYTHON ?? join(ROOT, ".venv/bin/python"),
     [
       ...["-m", "ebbtide", "up", "--demo", "--data-dir", folder, "--port", port],
-      ...options.flatMap((option, i) => [option, others[i]]),
+      ...options.flatMap((option, i) => [`--${option}-port`, others[i]]),
       ...(model === undefined ? [] : ["--model-dir", model]),
     ].map(String),
     { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] },
@@ -29,11 +34,45 @@ export async function running(use) {
   const ended = once(up, "exit");
   try {
     await told(up, "Ctrl-C stops everything");
-    return await use(`http://127.0.0.1:${port}`);
+    const env = {
+      EBBTIDE_KAFKA_BOOTSTRAP_SERVERS: `127.0.0.1:${others[0]}`,
+      EBBTIDE_REDIS_URL: `redis://127.0.0.1:${others[1]}/0`,
+      EBBTIDE_KAFKA_IDEMPOTENCE: "false",
+      EBBTIDE_CLOCK: "stream",
+      EBBTIDE_MODEL_DIR: model ?? join(folder, "model"),
+      EBBTIDE_API_KEYS_FILE: join(folder, "keys.yaml"),
+    };
+    return await use(`http://127.0.0.1:${port}`, (scopes, beside) => guarded(env, scopes, beside));
   } finally {
     up.kill("SIGINT");
     await ended;
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function guarded(env, scopes, use) {
+  const python = process.env.PYTHON ?? join(ROOT, ".venv/bin/python");
+  const file = env.EBBTIDE_API_KEYS_FILE;
+  const words = ["keys", "new", "--name", "grace", "--scopes", scopes, "--file", file];
+  const { stdout } = await promisify(execFile)(python, ["-m", "ebbtide", ...words], { cwd: ROOT });
+  const [port] = await freePorts(1);
+  const gateway = spawn(python, ["-m", "ebbtide", "api"], {
+    cwd: ROOT,
+    stdio: "ignore",
+    env: { ...process.env, ...env, EBBTIDE_PORT: String(port) },
+  });
+  const ended = once(gateway, "exit");
+  try {
+    const url = `http://127.0.0.1:${port}`;
+    const until = Date.now() + READY_MS;
+    while (!(await fetch(`${url}/readyz?need=events`).catch(() => null))?.ok) {
+      if (Date.now() > until || gateway.exitCode !== null) throw new Error("no guarded gateway");
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    await use(url, stdout.trim());
+  } finally {
+    gateway.kill("SIGTERM");
+    await ended;
   }
 }
 

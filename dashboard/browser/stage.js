@@ -29,10 +29,14 @@ async function riskiest(gateway) {
 }
 
 export const PAGES = {
+  now: async (page, gateway) => {
+    await page.goto(`${gateway}/app/`);
+    await page.locator(".trend .layer").first().waitFor();
+    await page.locator("li.alert").first().waitFor();
+  },
   "at-risk": async (page, gateway) => {
     await page.goto(`${gateway}/app/at-risk`);
     await page.locator("table.users tbody tr").first().waitFor();
-    await page.waitForFunction(() => document.querySelectorAll(".pending").length < 5);
   },
   user: async (page, gateway) => {
     await page.goto(`${gateway}/app/user?id=${encodeURIComponent(await riskiest(gateway))}`);
@@ -45,10 +49,20 @@ export const PAGES = {
   model: async (page, gateway) => {
     await page.goto(`${gateway}/app/model`);
     await page.locator(".measures").first().waitFor();
+    await page.locator(".features summary .said").first().waitFor();
   },
   system: async (page, gateway) => {
     await page.goto(`${gateway}/app/system`);
-    await page.locator(".plain tbody tr").first().waitFor();
+    await page.locator(".workers li").first().waitFor();
+    await page.locator(".topics summary").first().waitFor();
+  },
+  access: async (page, gateway) => {
+    await page.goto(`${gateway}/app/login`);
+    await page.locator(".scopes").waitFor();
+  },
+  audit: async (page, gateway) => {
+    await page.goto(`${gateway}/app/audit`);
+    await page.locator(".empty, table.audit").first().waitFor();
   },
   "try-it": async (page, gateway) => {
     await page.goto(`${gateway}/app/try`);

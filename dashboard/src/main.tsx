@@ -10,8 +10,12 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/parts.css";
+import "./styles/access.css";
 import "./styles/charts.css";
 import "./styles/pages.css";
+import "./styles/machine.css";
+import "./styles/list.css";
+import "./styles/now.css";
 
 const root = document.getElementById("root");
 if (root === null) throw new Error("index.html has no #root");

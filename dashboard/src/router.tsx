@@ -5,36 +5,50 @@ import {
   createRoute,
   createRouter,
   lazyRouteComponent,
-  redirect,
 } from "@tanstack/react-router";
 import {
   alertsQuery,
   clockQuery,
   metricsQuery,
   modelQuery,
-  readyQuery,
+  populationQuery,
   userQuery,
 } from "./api/queries.ts";
+import { driftQuery, qualityQuery, systemQuery } from "./api/machine.ts";
+import { sessionQuery } from "./api/session.ts";
 import { Frame } from "./parts/Frame.tsx";
 import { Broken, Lost } from "./parts/States.tsx";
-import { alertsSearch, atRiskSearch, userSearch } from "./search.ts";
+import {
+  alertsSearch,
+  atRiskSearch,
+  modelSearch,
+  nowSearch,
+  pageSearch,
+  systemSearch,
+  userSearch,
+} from "./search.ts";
 
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({
   component: Frame,
   notFoundComponent: Lost,
   // Asked beside the page's code, not after it. What fails is said by the parts that show it.
   loader: ({ context: { queries } }) => {
+    void queries.prefetchQuery(sessionQuery);
     void queries.prefetchQuery(clockQuery);
     void queries.prefetchQuery(modelQuery);
   },
 });
 
-const home = createRoute({
+const now = createRoute({
   getParentRoute: () => root,
   path: "/",
-  beforeLoad: () => {
-    throw redirect({ to: "/at-risk", search: {} });
+  validateSearch: nowSearch,
+  loaderDeps: ({ search }) => ({ range: search.range ?? "week" }),
+  loader: ({ context: { queries }, deps: { range } }) => {
+    void queries.prefetchQuery(populationQuery(range));
+    void queries.prefetchQuery(alertsQuery);
   },
+  component: lazyRouteComponent(() => import("./pages/Now.tsx"), "Now"),
 });
 
 const atRisk = createRoute({
@@ -67,14 +81,20 @@ const alerts = createRoute({
 const model = createRoute({
   getParentRoute: () => root,
   path: "/model",
+  validateSearch: modelSearch,
+  loader: ({ context: { queries } }) => {
+    void queries.prefetchQuery(qualityQuery);
+    void queries.prefetchQuery(driftQuery);
+  },
   component: lazyRouteComponent(() => import("./pages/Model.tsx"), "Model"),
 });
 
 const system = createRoute({
   getParentRoute: () => root,
   path: "/system",
+  validateSearch: systemSearch,
   loader: ({ context: { queries } }) => {
-    void queries.prefetchQuery(readyQuery);
+    void queries.prefetchQuery(systemQuery);
     void queries.prefetchQuery(metricsQuery);
   },
   component: lazyRouteComponent(() => import("./pages/System.tsx"), "System"),
@@ -86,9 +106,22 @@ const tryIt = createRoute({
   component: lazyRouteComponent(() => import("./pages/TryIt.tsx"), "TryIt"),
 });
 
+const login = createRoute({
+  getParentRoute: () => root,
+  path: "/login",
+  component: lazyRouteComponent(() => import("./pages/Login.tsx"), "Login"),
+});
+
+const audit = createRoute({
+  getParentRoute: () => root,
+  path: "/audit",
+  validateSearch: pageSearch,
+  component: lazyRouteComponent(() => import("./pages/Audit.tsx"), "Audit"),
+});
+
 export function makeRouter(queries: QueryClient) {
   return createRouter({
-    routeTree: root.addChildren([home, atRisk, user, alerts, model, system, tryIt]),
+    routeTree: root.addChildren([now, atRisk, user, alerts, model, system, tryIt, login, audit]),
     basepath: "/app",
     context: { queries },
     defaultPreload: "intent",

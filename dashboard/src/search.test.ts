@@ -1,18 +1,31 @@
 import { expect, test } from "vitest";
-import { sorted, shown } from "./pages/ranking.ts";
 import { curl, request, SEED } from "./pages/totals.ts";
 import { alertsSearch, atRiskSearch, userSearch } from "./search.ts";
 
 test("an address holds what was chosen, and nothing that is the default or no choice", () => {
-  expect(atRiskSearch({ q: "ada", sort: "seen", page: 3 })).toEqual({
-    q: "ada",
-    sort: "seen",
-    page: 3,
+  const chosen = { q: "ada", order: "value", min_risk: 0.3, max_risk: 0.5, seen: 7, plan: "pro" };
+  expect(atRiskSearch({ ...chosen, cancelled: "only", after: "Y3" })).toEqual({
+    ...chosen,
+    cancelled: "only",
+    after: "Y3",
   });
-  expect(atRiskSearch({ q: "", sort: "risk", page: 1 })).toEqual({});
-  expect(atRiskSearch({ q: { evil: 1 }, sort: "up", page: "x", more: 1 })).toEqual({});
+  expect(atRiskSearch({ q: "", order: "risk", min_risk: 0, cancelled: "exclude" })).toEqual({});
+  expect(
+    atRiskSearch({ q: { evil: 1 }, order: "up", max_risk: "x", seen: -1, min_risk: 7, more: 1 }),
+  ).toEqual({});
+  expect(atRiskSearch({ min_risk: 0.5, max_risk: 0.5 })).toEqual({ min_risk: 0.5 });
   expect(alertsSearch({ kind: "opened" })).toEqual({ kind: "opened" });
   expect(alertsSearch({ kind: "sideways" })).toEqual({});
+});
+
+test("what is shown of a user is in the address", () => {
+  expect(userSearch({ id: "ada", span: "week", by: "visits" })).toEqual({
+    id: "ada",
+    span: "week",
+    by: "visits",
+  });
+  expect(userSearch({ id: "ada", span: "month", by: "pages" })).toEqual({ id: "ada" });
+  expect(userSearch({ id: "ada", span: "year", by: 3 })).toEqual({ id: "ada" });
 });
 
 test("an id that looks like a number is text all the same", () => {
@@ -21,32 +34,6 @@ test("an id that looks like a number is text all the same", () => {
     { id: "true" },
     {},
   ]);
-});
-
-const user = (user_id: string, last_seen_at: string | null) => ({
-  user_id,
-  churn_probability: 0.5,
-  last_seen_at,
-  at_risk_at: null,
-});
-
-test("users are found by part of their id, in whatever case", () => {
-  const users = [user("Ada", null), user("grace", null)];
-
-  expect(shown(users, "aD").map(({ user_id }) => user_id)).toEqual(["Ada"]);
-  expect(shown(users, "")).toEqual(users);
-});
-
-test("sorted by a moment, the latest is first and who has none last, equals as they were", () => {
-  const users = [
-    user("a", null),
-    user("b", "2026-01-01T00:00:00Z"),
-    user("c", "2026-01-02T00:00:00Z"),
-    user("d", null),
-  ];
-
-  expect(sorted(users, "seen").map(({ user_id }) => user_id)).toEqual(["c", "b", "a", "d"]);
-  expect(sorted(users, "risk")).toEqual(users);
 });
 
 test("a form with a field that holds no number asks nothing", () => {

@@ -7,17 +7,26 @@ import sys
 from pathlib import Path
 
 from contracts.activity import FoldRules
+from ingest_api.access_gate import Access
 from ingest_api.app import create_app
+from ingest_api.audit import RedisAudit
 from ingest_api.records import RedisUsers
-from tests.unit.ingest_api.stand import MemoryLog, ServingRedis, a_model
+from ingest_api.system import Machine
+from tests.unit.ingest_api.stand import MemoryEnds, MemoryLetters, MemoryLog, ServingRedis, a_model
 
 COMMITTED = Path(__file__).parents[1] / "src" / "api" / "openapi.json"
 
 
 def document() -> str:
     """The document as JSON text, two spaces deep."""
+    log, redis = MemoryLog(), ServingRedis()
     app = create_app(
-        model=a_model(), log=MemoryLog(), reader=RedisUsers(ServingRedis()), rules=FoldRules()
+        model=a_model(),
+        log=log,
+        reader=RedisUsers(redis),
+        rules=FoldRules(),
+        access=Access(audit=RedisAudit(redis.client)),
+        machine=Machine(redis, MemoryEnds(log), MemoryLetters()),
     )
     return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
 

@@ -2,7 +2,6 @@ import { expect, test } from "vitest";
 import { Refused, refusal, type Alert } from "./client.ts";
 import { merged, newer } from "./feed.ts";
 import { parseMetrics, quantile, routes, total } from "./metrics.ts";
-import { Turns } from "./turns.ts";
 
 const alert = (alert_id: string, occurred_at: string) => ({ alert_id, occurred_at }) as Alert;
 
@@ -75,31 +74,4 @@ test("labels are read as they were meant, and absent metrics are not zero", () =
 test("a histogram of nothing has no quantile", () => {
   expect(quantile([], 0.5)).toBeNull();
   expect(quantile([{ upTo: 1, count: 0 }], 0.5)).toBeNull();
-});
-
-test("no more run at once than may, and a failure gives its turn to the next", async () => {
-  const turns = new Turns(2);
-  let running = 0;
-  let most = 0;
-  const one = (fails: boolean) => async () => {
-    running += 1;
-    most = Math.max(most, running);
-    await Promise.resolve();
-    running -= 1;
-    if (fails) throw new Error("it is a test");
-    return "done";
-  };
-
-  const all = await Promise.allSettled(
-    [false, true, false, true, false].map((fails) => turns.take(one(fails))),
-  );
-
-  expect(most).toBe(2);
-  expect(all.map(({ status }) => status)).toEqual([
-    "fulfilled",
-    "rejected",
-    "fulfilled",
-    "rejected",
-    "fulfilled",
-  ]);
 });

@@ -2,16 +2,21 @@
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema.ts";
 
-type Schemas = components["schemas"];
+export type Schemas = components["schemas"];
 export type Alert = Schemas["ChurnAlert"];
 export type Explanation = Schemas["Explanation"];
 export type Model = Schemas["ModelPage"];
+export type Population = Schemas["Population"];
 export type Prediction = Schemas["Prediction"];
 export type PredictRequest = Schemas["PredictRequest"];
 export type RankedUser = Schemas["RankedUser"];
 export type RankedUsers = Schemas["RankedUsers"];
 export type Ready = Schemas["Ready"];
 export type Reason = Schemas["Reason"];
+export type Day = Schemas["Day"];
+export type PastScore = Schemas["PastScore"];
+export type TimelineEvent = Schemas["TimelineEvent"];
+export type UserEpisode = Schemas["UserEpisode"];
 export type UserPage = Schemas["UserPage"];
 
 /** The gateway answered, and refused: a problem detail of RFC 9457. */
@@ -42,7 +47,10 @@ async function reach(request: Request): Promise<Response> {
   }
 }
 
-export const gateway = createClient<paths>({ fetch: reach });
+/** No page of others can send it: with a login, the gateway takes changes from those who do. */
+export const PAGE_HEADERS = { "Ebbtide-Page": "1" };
+
+export const gateway = createClient<paths>({ fetch: reach, headers: PAGE_HEADERS });
 
 /** The answer's body; throws Refused for any other than a good one. */
 export async function body<T>(

@@ -1,15 +1,19 @@
 /** What the pages ask, how often, and for how long an answer holds. */
-import { QueryClient, queryOptions } from "@tanstack/react-query";
-import { body, gateway, Refused, Unreachable } from "./client.ts";
+import { MutationCache, QueryCache, QueryClient, queryOptions } from "@tanstack/react-query";
+import { body, gateway, Refused, Unreachable, type Population } from "./client.ts";
 import { parseMetrics } from "./metrics.ts";
-import { Turns } from "./turns.ts";
+import { noticeStranger } from "./session.ts";
+import { asked, gather, PER_PAGE } from "../pages/ranking.ts";
+import type { AtRiskSearch } from "../search.ts";
 
 const EVERY_MS = 5_000;
-export const MOST_USERS = 1_000;
 export const MOST_ALERTS = 200;
 
 export function makeQueryClient(): QueryClient {
-  return new QueryClient({
+  const notice = (error: unknown) => noticeStranger(client, error);
+  const client: QueryClient = new QueryClient({
+    queryCache: new QueryCache({ onError: notice }),
+    mutationCache: new MutationCache({ onError: notice }),
     defaultOptions: {
       queries: {
         // A gateway on loopback answers while the machine is offline.
@@ -22,6 +26,7 @@ export function makeQueryClient(): QueryClient {
       mutations: { networkMode: "always" },
     },
   });
+  return client;
 }
 
 /** The gateway's now: with a stream clock it is the time of the data, not of this machine. */
@@ -34,13 +39,30 @@ export const clockQuery = queryOptions({
   refetchInterval: EVERY_MS,
 });
 
-export const riskiestQuery = (limit: number) =>
-  queryOptions({
-    queryKey: ["users", limit],
-    queryFn: ({ signal }) => body(gateway.GET("/users", { params: { query: { limit } }, signal })),
-    refetchInterval: EVERY_MS,
+/** A page of the table of users. Found in one request it is kept fresh, otherwise on demand. */
+export const rankedQuery = (search: AtRiskSearch) => {
+  const { after, ...list } = search;
+  const query = asked(list);
+  return queryOptions({
+    queryKey: ["users", query, after ?? null],
+    queryFn: ({ signal }) =>
+      gather(
+        (cursor, limit) =>
+          body(
+            gateway.GET("/users", {
+              params: { query: { ...query, limit, ...(cursor !== undefined && { cursor }) } },
+              signal,
+            }),
+          ),
+        after,
+      ),
+    refetchInterval: ({ state }) =>
+      state.data === undefined || state.data.users.length >= PER_PAGE || state.data.next === null
+        ? 2 * EVERY_MS
+        : false,
     placeholderData: (before) => before,
   });
+};
 
 export const userQuery = (id: string) =>
   queryOptions({
@@ -50,16 +72,26 @@ export const userQuery = (id: string) =>
     retry: (count, error) => !(error instanceof Refused) && count < 1,
   });
 
-const few = new Turns(2);
-
-/** The same, few at a time: for the rows of a table, behind what somebody waits for. */
-export const gentleUserQuery = (id: string) =>
+/** Below `["user", id]`, so that what makes the user's page stale makes these so, too. */
+export const userHistoryQuery = (id: string) =>
   queryOptions({
-    ...userQuery(id),
+    queryKey: ["user", id, "history"],
     queryFn: ({ signal }) =>
-      few.take(() =>
-        body(gateway.GET("/users/{user_id}", { params: { path: { user_id: id } }, signal })),
-      ),
+      body(gateway.GET("/users/{user_id}/history", { params: { path: { user_id: id } }, signal })),
+  });
+
+export const userEventsQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["user", id, "events"],
+    queryFn: ({ signal }) =>
+      body(gateway.GET("/users/{user_id}/events", { params: { path: { user_id: id } }, signal })),
+  });
+
+export const userAlertsQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["user", id, "alerts"],
+    queryFn: ({ signal }) =>
+      body(gateway.GET("/users/{user_id}/alerts", { params: { path: { user_id: id } }, signal })),
   });
 
 export const alertsQuery = queryOptions({
@@ -77,6 +109,22 @@ export const modelQuery = queryOptions({
   queryKey: ["model"],
   queryFn: ({ signal }) => body(gateway.GET("/model", { signal })),
   staleTime: 60_000,
+});
+
+/** Where everybody stands, and how that went over a range. */
+export const populationQuery = (range: Population["range"]) =>
+  queryOptions({
+    queryKey: ["population", range],
+    queryFn: ({ signal }) =>
+      body(gateway.GET("/population", { params: { query: { range } }, signal })),
+    refetchInterval: EVERY_MS,
+    placeholderData: (before) => before,
+  });
+
+export const ratesQuery = queryOptions({
+  queryKey: ["population", "rates"],
+  queryFn: ({ signal }) => body(gateway.GET("/population/rates", { signal })),
+  refetchInterval: EVERY_MS,
 });
 
 export const readyQuery = queryOptions({

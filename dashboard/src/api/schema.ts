@@ -16,6 +16,8 @@ export interface paths {
         /**
          * Predict from totals
          * @description Scores the totals in the request at once. A `user_id` also queues them as a `snapshot` event, which is dropped when Kafka is away. `?basis=record` scores the user's record with the totals folded in, by the estimator that reads all of it; when that is not at hand within 20 ms the totals alone count, and `basis` says so.
+         *
+         *     With keys, takes the scope `write`.
          */
         post: operations["predict_predict_post"];
         delete?: never;
@@ -36,6 +38,8 @@ export interface paths {
         /**
          * Predict many
          * @description Like /predict for up to 1000 items in at most 1 MiB. One bad item refuses the batch, named as `items[3].time_spent`.
+         *
+         *     With keys, takes the scope `write`.
          */
         post: operations["predict_batch_predict_batch_post"];
         delete?: never;
@@ -63,8 +67,74 @@ export interface paths {
          *     once. Without one the gateway makes an id, and a repeat counts again.
          *
          *     `occurred_at` absent means now; more than a day in the future is refused.
+         *
+         *     With keys, takes the scope `write`.
          */
         post: operations["post_events_events_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users/{user_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a user did last
+         * @description The last events of the user (`EBBTIDE_TIMELINE_EVENTS` says how many are kept), each once. Their own facts are at `GET /users/{user_id}`.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["get_events_users__user_id__events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users/{user_id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How a user's risk went
+         * @description With keys, takes the scope `read`.
+         */
+        get: operations["get_history_users__user_id__history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users/{user_id}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was alerted about a user
+         * @description By episode: its transitions, its deliveries and the verdict that stands.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["get_alerts_users__user_id__alerts_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -78,8 +148,50 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Users by risk */
+        /**
+         * Users by risk, money at risk or change
+         * @description The highest first, page by page: send `next` as `cursor`. Users who have
+         *     cancelled, and users with little evidence, are left out unless asked for; `left_out` counts them.
+         *
+         *     Pages follow each user's last score, which the scorer renews whenever silence lifts the risk to
+         *     the next rung of the model's ladder; within a page the order is that of now. Somebody who is
+         *     scored anew between two pages may be on both or on none.
+         *
+         *     One request reads 10,000 records at most: a filter that few pass may give a short or empty
+         *     page whose `next` goes on looking; `looked` says how far it came. By `change`, as many users as
+         *     are read at once are put in order together, those at the highest risk first.
+         *
+         *     With keys, takes the scope `read`.
+         */
         get: operations["list_users_users_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/users.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The list of users as a table
+         * @description The parameters are those of `GET /users`, without `limit` and `cursor`: the table
+         *     has all of the list, in its order, and is written while it is read, so users may be scored in
+         *     between. Texts that a spreadsheet would take for a formula begin with a quote.
+         *
+         *     Ordered by change, each stretch of users is in order, those at the highest risk first. A table
+         *     that could not be finished ends without the end that HTTP asks for, so clients know. 2 are
+         *     made at once.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["export_users_users_csv_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -95,32 +207,20 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One user, scored as of now */
+        /**
+         * One user, scored as of now
+         * @description With keys, takes the scope `read`.
+         */
         get: operations["get_user_users__user_id__get"];
         put?: never;
         post?: never;
         /**
          * Erase a user
          * @description Publishes a tombstone. What is known of the user goes once the scorer has read it; later events start anew.
+         *
+         *     With keys, takes the scope `operate`.
          */
         delete: operations["delete_user_users__user_id__delete"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/alerts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Recent alerts */
-        get: operations["list_alerts_alerts_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -135,7 +235,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Take an alert on */
+        /**
+         * Take an alert on
+         * @description With keys, takes the scope `operate`.
+         */
         post: operations["acknowledge_alerts__alert_id__acknowledge_post"];
         delete?: never;
         options?: never;
@@ -152,7 +255,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Put an alert off */
+        /**
+         * Put an alert off
+         * @description With keys, takes the scope `operate`.
+         */
         post: operations["snooze_alerts__alert_id__snooze_post"];
         delete?: never;
         options?: never;
@@ -172,8 +278,242 @@ export interface paths {
         /**
          * Say what an alert was worth
          * @description Kept, and exported by `ebbtide alerts verdicts --json` as labels for `ebbtide train --use-verdicts`.
+         *
+         *     With keys, takes the scope `operate`.
          */
         post: operations["verdict_alerts__alert_id__verdict_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alerts/verdicts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What people said alerts were worth
+         * @description The last verdict on each episode counts. The latest thousand of each of 16 shards are kept, for 400 days; the answer is at most 3 s old. All that were ever given are on the topic `alert-command`.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["list_verdicts_alerts_verdicts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alerts/effect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whether users come back because of alerts
+         * @description Users somebody was told about against the held-out, by intention to treat and by
+         *     each user's first alert in the experiment; a user counts for the rule of that alert. Retained is who
+         *     does something within the model's horizon. The day of an alert counts once the horizon has passed
+         *     since its end, so that the outcome of all its users is known.
+         *
+         *     The alerts worker keeps the sums as it reads scores: exact, except that a return is seen only with
+         *     the next score, so somebody heard of for the first time after the horizon counts as not retained,
+         *     whatever they did before. It begins when a policy with a holdout is first in force; alerts of before
+         *     that are for `ebbtide alerts effect`, which reads the log.
+         *
+         *     The interval holds for one look at a number of users stated before (`ebbtide alerts holdout`), and
+         *     for one rule: with many rules, some will seem to help.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["get_effect_alerts_effect_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Alerts
+         * @description Newest first. Of everybody the latest thousand of each of 16 shards are kept, of
+         *     one `user` the latest 40; what is older is on the topic `churn-alert`.
+         *
+         *     `kind` chooses transitions. `state` chooses episodes by how they stand, the newest alert of each:
+         *     `open`, `acknowledged` and `snoozed` find all that are open, however long ago they opened, with an
+         *     alert within 90 days; `resolved` and `churned` find ends.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["list_alerts_alerts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/alerts/{alert_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One alert, its lifecycle, its deliveries and its verdict
+         * @description Known for 90 days after the user's last alert, among the user's latest 40.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["get_alert_alerts__alert_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What became of what people were to be told
+         * @description One for each message and channel. Kept for 30 days after their end; the latest thousand of each channel and state in each of 16 shards are listed, of one user the latest 64.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["list_deliveries_deliveries_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/deliveries/{delivery_id}/resend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send it once more, at once
+         * @description Past quiet hours, caps and storms, under the id it had, with the attempts of a new schedule. A channel that was switched off is switched on again. What the holdout keeps from everybody is not told.
+         *
+         *     With keys, takes the scope `operate`.
+         */
+        post: operations["resend_deliveries__delivery_id__resend_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/storm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whether alerts are held, and why
+         * @description With keys, takes the scope `read`.
+         */
+        get: operations["get_storm_storm_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/storm/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tell what is held
+         * @description And hold nothing more until the storm has cleared.
+         *
+         *     With keys, takes the scope `operate`.
+         */
+        post: operations["release_storm_release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/storm/discard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tell nobody what is held so far
+         * @description With keys, takes the scope `operate`.
+         */
+        post: operations["discard_storm_discard_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/policy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The alert policy in force
+         * @description As the alerts worker last told it, at most a minute ago while it runs. Channels come by name, without addresses and secrets.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["get_policy_policy_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -187,8 +527,153 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The model behind the scores */
+        /**
+         * The model behind the scores
+         * @description With keys, takes the scope `read`.
+         */
         get: operations["get_model_model_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/model/quality": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Calibration, lift and effects, from the model's training
+         * @description With keys, takes the scope `read`.
+         */
+        get: operations["get_quality_model_quality_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/model/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The report of the model's training
+         * @description With keys, takes the scope `read`.
+         */
+        get: operations["get_report_model_report_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/population": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Users by risk band, now and over time
+         * @description Counted by the history worker, exactly: see docs/dashboard.md.
+         *
+         *     With keys, takes the scope `read`.
+         */
+        get: operations["get_population_population_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/population/rates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Events and scores a second
+         * @description With keys, takes the scope `read`.
+         */
+        get: operations["get_rates_population_rates_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Dependencies, workers, lag, timers
+         * @description With keys, takes the scope `read`.
+         */
+        get: operations["system_system_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Records that could not be used, and why
+         * @description With keys, takes the scope `read`.
+         */
+        get: operations["get_dead_letters_dead_letters_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/model/drift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whether users look like those the model learned from
+         * @description With keys, takes the scope `read`.
+         */
+        get: operations["get_drift_model_drift_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -238,8 +723,61 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Figures for Prometheus */
+        /**
+         * Figures for Prometheus
+         * @description With keys, takes the scope `read`.
+         */
         get: operations["metrics_metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who you are, and what you may
+         * @description Answered to everybody: so a page knows whether to ask for a key.
+         */
+        get: operations["get_session_session_get"];
+        put?: never;
+        /**
+         * Log in
+         * @description Takes a key with the scope `read` and answers with a cookie that stands for it in this browser, for `EBBTIDE_SESSION_HOURS` and as long as the key is good. Programs send the key itself, as `Authorization: Bearer ...`.
+         */
+        post: operations["log_in_session_post"];
+        /**
+         * Log out
+         * @description Ends the session, everywhere, and takes the cookie back. Without one, nothing happens.
+         */
+        delete: operations["log_out_session_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who did what
+         * @description Actions (all that needs the scope `operate`), also refused ones, logins and logouts. The latest are kept; the gateways' logs have all, as events called `audit`.
+         *
+         *     With keys, takes the scope `operate`.
+         */
+        get: operations["list_acts_audit_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -302,11 +840,38 @@ export interface components {
             properties?: Record<string, never> | null;
         };
         /**
-         * Alerts
-         * @description Recent alerts, newest first.
+         * Acts
+         * @description The latest, newest first.
          */
-        Alerts: {
-            alerts: components["schemas"]["ChurnAlert"][];
+        Acts: {
+            acts: components["schemas"]["Act"][];
+            kept: number;
+        };
+        /**
+         * Act
+         * @description One thing somebody did, or was refused.
+         */
+        Act: {
+            at: string;
+            who: string;
+            /** @enum {unknown} */
+            via: "key" | "open" | "session";
+            action: string;
+            target: string;
+            status: number;
+            address: string;
+        };
+        /**
+         * AlertPage
+         * @description One alert, and the episode it is of.
+         */
+        AlertPage: {
+            alert: components["schemas"]["ChurnAlert"];
+            /** @enum {unknown} */
+            state: "acknowledged" | "churned" | "open" | "resolved" | "snoozed";
+            lifecycle: components["schemas"]["ChurnAlert"][];
+            deliveries: components["schemas"]["Delivery"][];
+            verdict: components["schemas"]["StandingVerdict"] | null;
         };
         /**
          * ChurnAlert
@@ -415,6 +980,57 @@ export interface components {
             partition: number;
         };
         /**
+         * Delivery
+         * @description One alert, digest or incident on its way to one channel.
+         */
+        Delivery: {
+            id: string;
+            message_id: string;
+            channel: string;
+            /** @enum {unknown} */
+            kind: "alert" | "digest" | "incident";
+            user_id: string;
+            dedup_key: string;
+            rule: string;
+            label: string;
+            severity: string;
+            /** @enum {unknown} */
+            state: "control" | "dead" | "digest" | "digested" | "discarded" | "held" | "overtaken" | "refused" | "sent" | "waiting";
+            reason: string;
+            attempts: number;
+            repeats: number;
+            under_way: boolean;
+            due: string;
+            created: string;
+            updated: string;
+        };
+        /**
+         * StandingVerdict
+         * @description What somebody last said an episode's alerts were worth.
+         */
+        StandingVerdict: {
+            user_id: string;
+            dedup_key: string;
+            rule: string;
+            /** @enum {unknown} */
+            verdict: "duplicate" | "helped" | "wrong";
+            note: string;
+            actor: string;
+            /** Format: date-time */
+            at: string;
+        };
+        /**
+         * Alerts
+         * @description Some alerts, newest first.
+         */
+        Alerts: {
+            alerts: components["schemas"]["ChurnAlert"][];
+            /** @default null */
+            next?: string | null;
+            /** @default 0 */
+            open?: number;
+        };
+        /**
          * Alive
          * @description The process answers.
          */
@@ -510,6 +1126,194 @@ export interface components {
             until?: string | null;
         };
         /**
+         * DeadLetters
+         * @description Dead letters of one topic, by their log time, the latest first.
+         */
+        DeadLetters: {
+            topic: string;
+            letters: components["schemas"]["DeadLetter"][];
+            next: string | null;
+            found: number;
+            looked_at: number;
+            of_records: number;
+            is_whole: boolean;
+            reasons: components["schemas"]["ReasonCount"][];
+            age_seconds: number;
+        };
+        /**
+         * DeadLetter
+         * @description A record that could not be used.
+         */
+        DeadLetter: {
+            id: string;
+            reason: string;
+            log_number: number;
+            partition: number;
+            offset: number;
+            log_time: string | null;
+            key: components["schemas"]["Shown"] | null;
+            value: components["schemas"]["Shown"] | null;
+            headers: components["schemas"]["Header"][];
+            replayed: boolean;
+        };
+        /**
+         * Shown
+         * @description Bytes that somebody sent, made harmless.
+         */
+        Shown: {
+            size: number;
+            is_cut: boolean;
+            text: string | null;
+            hex: string | null;
+        };
+        /**
+         * Header
+         * @description One of the record's own.
+         */
+        Header: {
+            name: string;
+            value: components["schemas"]["Shown"] | null;
+        };
+        /**
+         * ReasonCount
+         * @description Letters of one kind of reason: what was found in them is left out of it.
+         */
+        ReasonCount: {
+            reason: string;
+            letters: number;
+            replayed: number;
+        };
+        /**
+         * Decision
+         * @description Who decides.
+         */
+        Decision: {
+            /** @default  */
+            actor?: string;
+        };
+        /**
+         * DeliveryList
+         * @description Some deliveries, the last changed first.
+         */
+        DeliveryList: {
+            deliveries: components["schemas"]["Delivery"][];
+            next: string | null;
+            counts: components["schemas"]["DeliveryCount"][];
+            switched_off: components["schemas"]["SwitchedOff"][];
+        };
+        /**
+         * DeliveryCount
+         * @description Deliveries of one channel in one state.
+         */
+        DeliveryCount: {
+            channel: string;
+            /** @enum {unknown} */
+            state: "control" | "dead" | "digest" | "digested" | "discarded" | "held" | "overtaken" | "refused" | "sent" | "waiting";
+            count: number;
+        };
+        /**
+         * SwitchedOff
+         * @description A channel whose receiver wants nothing more (410).
+         */
+        SwitchedOff: {
+            channel: string;
+            reason: string;
+        };
+        /**
+         * DriftPage
+         * @description A sample of users as they stand now against the active users of the training.
+         */
+        DriftPage: {
+            as_of: string;
+            age_seconds: number;
+            model_version: string;
+            population: number;
+            drawn: number;
+            compared: number;
+            active_days: number;
+            is_enough: boolean;
+            /** @default 0.1 */
+            some?: number;
+            /** @default 0.25 */
+            shifted?: number;
+            /** @default Below 0.1 stable, from 0.25 shifted: a rule of thumb (Siddiqi, Credit Risk Scorecards, 2006). */
+            rule?: string;
+            score: components["schemas"]["DriftRow"] | null;
+            features: components["schemas"]["DriftRow"][];
+            newest_event: string | null;
+            newest_score: string | null;
+        };
+        /**
+         * DriftRow
+         * @description One column, in training and now.
+         */
+        DriftRow: {
+            name: string;
+            index: number;
+            by_chance: number;
+            /** @enum {unknown} */
+            verdict: "shifted" | "some" | "stable";
+            training: components["schemas"]["Spread"];
+            live: components["schemas"]["Spread"];
+        };
+        /**
+         * Spread
+         * @description How the values of a column are spread. Bin i holds cuts[i - 1] <= value < cuts[i].
+         */
+        Spread: {
+            cuts: number[];
+            rows: number[];
+            missing: number;
+        };
+        /**
+         * Effects
+         * @description What the holdout shows so far.
+         */
+        Effects: {
+            rules: components["schemas"]["RuleEffect"][];
+            epoch: string | null;
+            share: number | null;
+            horizon_days: number | null;
+            since: string | null;
+            computed_at: string;
+        };
+        /**
+         * RuleEffect
+         * @description What the experiment shows of one rule, or of all together.
+         */
+        RuleEffect: {
+            rule: string | null;
+            /** @enum {unknown} */
+            verdict: "alerts harm" | "alerts help" | "not yet known";
+            treated: components["schemas"]["ArmFigures"];
+            control: components["schemas"]["ArmFigures"];
+            waiting: number;
+            difference: number | null;
+            interval: components["schemas"]["Interval"] | null;
+            smallest: number | null;
+            planned_lift: number;
+            alerts_needed: number | null;
+            alerts_per_day: number;
+            days_needed: number | null;
+        };
+        /**
+         * ArmFigures
+         * @description Users of one arm whose outcome is known.
+         */
+        ArmFigures: {
+            users: number;
+            retained: number;
+            retention: number | null;
+        };
+        /**
+         * Interval
+         * @description Where the difference lies, at 95 %.
+         */
+        Interval: {
+            low: number;
+            high: number;
+        };
+        /**
          * Erasing
          * @description The erasure is in the log; reads answer 404 once the scorer has read it.
          */
@@ -548,6 +1352,13 @@ export interface components {
             actor?: string;
         };
         /**
+         * Login
+         * @description A key with the scope `read`.
+         */
+        Login: {
+            key: string;
+        };
+        /**
          * ModelPage
          * @description The model behind every score.
          */
@@ -570,6 +1381,22 @@ export interface components {
             predict_metrics: components["schemas"]["Figures"];
             features: components["schemas"]["DescribedFeature"][];
             predict_inputs: components["schemas"]["DescribedFeature"][];
+            is_simulated: boolean;
+            churn: string;
+            log: components["schemas"]["Period"];
+            calibration: string;
+            silence: {
+                [key: string]: components["schemas"]["Check"];
+            };
+            periods: components["schemas"]["PeriodCheck"][];
+            base_rates: {
+                [key: string]: number;
+            };
+            unseen_users: components["schemas"]["Figures"] | null;
+            memory_days: number | null;
+            predict_origin: string;
+            notes: string[];
+            has_report: boolean;
         };
         /**
          * Period
@@ -608,6 +1435,225 @@ export interface components {
             why: string;
         };
         /**
+         * Check
+         * @description Whether predictions of one kind of row are right on average, and what chance alone does.
+         */
+        Check: {
+            rows: number;
+            base_rate: number;
+            predicted: number;
+            ece: number;
+            floor: number;
+        };
+        /**
+         * PeriodCheck
+         * @description One walk-forward validation period, ISO 8601 in UTC, its end excluded.
+         */
+        PeriodCheck: {
+            start: string;
+            end: string;
+            fitted_until: string;
+            rows: number;
+            base_rate: number;
+            predicted: number;
+            log_loss: number;
+        };
+        /**
+         * PastScores
+         * @description How a user's risk went.
+         */
+        PastScores: {
+            user_id: string;
+            scores: components["schemas"]["PastScore"][];
+            complete_from: string | null;
+        };
+        /**
+         * PastScore
+         * @description A score as it was given.
+         */
+        PastScore: {
+            at: string;
+            churn_probability: number;
+            /** @enum {unknown} */
+            trigger: "activity" | "model" | "silence";
+            new_model: boolean;
+            little_evidence: boolean;
+            cancelled: boolean;
+            simulated: boolean;
+        };
+        /**
+         * PolicyPage
+         * @description What alerts are judged by.
+         */
+        PolicyPage: {
+            policy: components["schemas"]["PolicyInForce"] | null;
+        };
+        /**
+         * PolicyInForce
+         * @description What the alerts worker judges by.
+         */
+        PolicyInForce: {
+            digest: string;
+            told_at: string;
+            rules: components["schemas"]["RuleInForce"][];
+            holdout: components["schemas"]["HoldoutInForce"];
+            channels: components["schemas"]["ChannelInForce"][];
+            storm: components["schemas"]["StormRules"];
+        };
+        /**
+         * RuleInForce
+         * @description One rule: when it speaks, and through what.
+         */
+        RuleInForce: {
+            name: string;
+            threshold: number;
+            top_a_day: number | null;
+            resolve_below: number;
+            escalation_step: number;
+            cooldown_days: number;
+            least_active_days: number;
+            most_active_days: number | null;
+            for_minutes: number;
+            /** @enum {unknown} */
+            severity: "critical" | "info" | "warning";
+            escalated_severity: ("critical" | "info" | "warning") | null;
+            where: string[];
+            channels: string[];
+            max_per_hour: number | null;
+            quiet_hours: components["schemas"]["QuietTime"] | null;
+            words: string;
+        };
+        /**
+         * QuietTime
+         * @description A time of day during which nobody is told anything.
+         */
+        QuietTime: {
+            begins: string;
+            ends: string;
+            zone: string;
+            days: string[];
+            critical_passes: boolean;
+        };
+        /**
+         * HoldoutInForce
+         * @description The experiment: the share of users told to nobody, and its name.
+         */
+        HoldoutInForce: {
+            share: number;
+            epoch: string;
+        };
+        /**
+         * ChannelInForce
+         * @description A channel, without its address and its secrets.
+         */
+        ChannelInForce: {
+            name: string;
+            kind: string;
+            kinds: ("acknowledged" | "churned" | "escalated" | "opened" | "resolved" | "snoozed")[];
+            rate_per_minute: number;
+            max_per_hour: number | null;
+            quiet_hours: components["schemas"]["QuietTime"] | null;
+            allow_private: boolean;
+            allow_demo_model: boolean;
+        };
+        /**
+         * StormRules
+         * @description When so many alerts at once are held.
+         */
+        StormRules: {
+            share: number;
+            window_minutes: number;
+            least_users: number;
+            on_clear: string;
+            channels: string[] | null;
+        };
+        /**
+         * Population
+         * @description Users by risk band.
+         */
+        Population: {
+            as_of: string | null;
+            scored_at: string | null;
+            bands: components["schemas"]["RiskBand"][];
+            /** @enum {unknown} */
+            range: "day" | "month" | "week" | "year";
+            step_seconds: number;
+            trend: components["schemas"]["TrendPoint"][];
+            models: components["schemas"]["ModelChange"][];
+            gaps: components["schemas"]["IngestGap"][];
+            cohorts: components["schemas"]["Cohorts"] | null;
+        };
+        /**
+         * RiskBand
+         * @description Users whose risk lies from `low` up to, without it, `high`.
+         */
+        RiskBand: {
+            low: number;
+            high: number;
+            users: components["schemas"]["BandUsers"];
+            simulated: components["schemas"]["BandUsers"];
+            stayed: components["schemas"]["Stayed"] | null;
+            stayed_simulated: components["schemas"]["Stayed"] | null;
+        };
+        /**
+         * BandUsers
+         * @description Users of a band.
+         */
+        BandUsers: {
+            counted: number;
+            little_evidence: number;
+            cancelled: number;
+        };
+        /**
+         * Stayed
+         * @description What became of users who stood in a band when a day ended on which they were scored.
+         */
+        Stayed: {
+            user_days: number;
+            stayed_away: number;
+            share: number;
+        };
+        /**
+         * TrendPoint
+         * @description How an hour or a day ended.
+         */
+        TrendPoint: {
+            at: string;
+            counted: number[];
+            simulated: number[];
+            left_out: number;
+            activity: number;
+            scores: number;
+        };
+        /**
+         * ModelChange
+         * @description From when on another model made the scores; the first of all is no change.
+         */
+        ModelChange: {
+            at: string;
+            model_version: string;
+            origin: string;
+            horizon_days: number;
+        };
+        /**
+         * IngestGap
+         * @description Whole hours (or days) in which nobody's activity was scored although that is usual: none came
+         *     in, or a backlog was read in large steps.
+         */
+        IngestGap: {
+            start: string;
+            end: string;
+        };
+        /**
+         * Cohorts
+         * @description Which days `stayed` is about.
+         */
+        Cohorts: {
+            first_day: string;
+            last_day: string;
+            horizon_days: number;
+        };
+        /**
          * Problem
          * @description RFC 9457 problem details.
          */
@@ -636,11 +1682,92 @@ export interface components {
             index?: number | null;
         };
         /**
+         * QualityPage
+         * @description How the model's predictions did in training.
+         */
+        QualityPage: {
+            model_version: string;
+            quality: components["schemas"]["Quality"] | null;
+        };
+        /**
+         * Quality
+         * @description Of walk-forward predictions: each for a time later than anything its estimator had seen.
+         */
+        Quality: {
+            reliability: {
+                [key: string]: components["schemas"]["Reliability"];
+            };
+            lift: components["schemas"]["LiftPoint"][];
+            concepts: components["schemas"]["ConceptEffect"][];
+            features: components["schemas"]["FeatureEffect"][];
+            scores: components["schemas"]["Spread"];
+            moments: number;
+            users: number;
+        };
+        /**
+         * Reliability
+         * @description Whether probabilities are right, in bins of equal mass.
+         */
+        Reliability: {
+            rows: number;
+            ece: number;
+            floor: number;
+            bins: components["schemas"]["Bin"][];
+        };
+        /**
+         * Bin
+         * @description A part of the predictions, of those next to one another in risk.
+         */
+        Bin: {
+            rows: number;
+            predicted: number;
+            churned: number;
+            low: number;
+            high: number;
+        };
+        /**
+         * LiftPoint
+         * @description What contacting the riskiest share of users would reach.
+         */
+        LiftPoint: {
+            contacted: number;
+            reached: number;
+            lift: number;
+        };
+        /**
+         * ConceptEffect
+         * @description What features of one kind do together.
+         */
+        ConceptEffect: {
+            concept: string;
+            moves: number;
+            saves: number;
+        };
+        /**
+         * FeatureEffect
+         * @description What one feature does, and how its values are spread among active users of the training.
+         */
+        FeatureEffect: {
+            name: string;
+            concept: string;
+            moves: number | null;
+            spread: components["schemas"]["Spread"];
+            by_bin: (number | null)[];
+            when_missing: number | null;
+        };
+        /**
          * RankedUsers
-         * @description Users by risk, highest first.
+         * @description A page of the list.
          */
         RankedUsers: {
             users: components["schemas"]["RankedUser"][];
+            exact: components["schemas"]["RankedUser"] | null;
+            next: string | null;
+            looked: components["schemas"]["Looked"];
+            ranked: number;
+            left_out: components["schemas"]["LeftOut"];
+            /** @enum {unknown} */
+            order: "change" | "risk" | "value";
             as_of: string;
             origin: string;
         };
@@ -651,8 +1778,58 @@ export interface components {
         RankedUser: {
             user_id: string;
             churn_probability: number;
+            change: number;
             last_seen_at: string | null;
             at_risk_at: string | null;
+            reason: string | null;
+            monthly_value: number;
+            value_at_risk: number;
+            attributes: components["schemas"]["Attributes"];
+            evidence: components["schemas"]["Evidence"];
+            little_evidence: boolean;
+            cancelled: boolean;
+            open_alert: components["schemas"]["UsersAlert"] | null;
+        };
+        /**
+         * UsersAlert
+         * @description A user's open alert; that of the held-out is not told.
+         */
+        UsersAlert: {
+            dedup_key: string;
+            rule: string;
+            /** @enum {unknown} */
+            severity: "critical" | "info" | "warning";
+            opened_at: string;
+            acknowledged_at: string | null;
+            snoozed_until: string | null;
+        };
+        /**
+         * Looked
+         * @description How far this request has looked along the index.
+         */
+        Looked: {
+            walked: number;
+            read: number;
+            down_to: number | null;
+            complete: boolean;
+        };
+        /**
+         * LeftOut
+         * @description Users the list does not show unless asked: whoever is both counts as cancelled.
+         */
+        LeftOut: {
+            cancelled: number;
+            little_evidence: number;
+        };
+        /**
+         * Rates
+         * @description What the workers do, by their own word; null where none that tells is there.
+         */
+        Rates: {
+            events_per_second: number | null;
+            scores_per_second: number | null;
+            scorers: number;
+            over_seconds: number;
         };
         /**
          * Ready
@@ -669,6 +1846,40 @@ export interface components {
             redis: string;
         };
         /**
+         * Resend
+         * @description Who wants it.
+         */
+        Resend: {
+            /** @default  */
+            actor?: string;
+        };
+        /**
+         * Resent
+         * @description What was done, in words, by delivery.
+         */
+        Resent: {
+            deliveries: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * SessionPage
+         * @description Who asks, and what they may.
+         */
+        SessionPage: {
+            needs_key: boolean;
+            name: string | null;
+            via: ("key" | "open" | "session") | null;
+            scopes: components["schemas"]["Scope"][];
+            expires_at: string | null;
+        };
+        /**
+         * Scope
+         * @description What a key may be good for. No scope holds another.
+         * @enum {unknown}
+         */
+        Scope: "operate" | "read" | "write";
+        /**
          * Snooze
          * @description Not now: the episode keeps quiet for so many `hours`, or `until` then.
          */
@@ -681,6 +1892,221 @@ export interface components {
             actor?: string;
             /** @default  */
             note?: string;
+        };
+        /**
+         * StormDecided
+         * @description The delivery worker does it.
+         */
+        StormDecided: {
+            /** @enum {unknown} */
+            order: "discard" | "release";
+            actor: string;
+            at: string;
+            held: number;
+        };
+        /**
+         * StormPage
+         * @description Whether a storm rages, and what is held.
+         */
+        StormPage: {
+            raging: components["schemas"]["Storm"] | null;
+            held: number;
+            pending: components["schemas"]["StormOrder"] | null;
+            last: components["schemas"]["Storm"] | null;
+        };
+        /**
+         * Storm
+         * @description So many alerts at once that they are rather our mistake than everybody's leaving.
+         */
+        Storm: {
+            since: string;
+            crossed: number;
+            active: number;
+            cause: string;
+            holding: boolean;
+            decided: components["schemas"]["StormOrder"] | null;
+            over: string | null;
+        };
+        /**
+         * StormOrder
+         * @description What a person decided about the held alerts.
+         */
+        StormOrder: {
+            /** @enum {unknown} */
+            order: "discard" | "release";
+            actor: string;
+            at: string;
+        };
+        /**
+         * SystemPage
+         * @description The machine. A list that is null could not be read; `troubles` says why.
+         */
+        SystemPage: {
+            as_of: string;
+            /** @enum {unknown} */
+            clock: "stream" | "wall";
+            model: string;
+            kafka: components["schemas"]["Dependency"];
+            redis: components["schemas"]["Dependency"];
+            workers: components["schemas"]["Worker"][] | null;
+            missing: string[];
+            topics: components["schemas"]["TopicLag"][];
+            rates: {
+                [key: string]: number;
+            };
+            newest_event: string | null;
+            newest_score: string | null;
+            timers: components["schemas"]["TimerState"][] | null;
+            dead_letters: components["schemas"]["ParkedRecords"][] | null;
+            troubles: string[];
+        };
+        /**
+         * Dependency
+         * @description A server we need.
+         */
+        Dependency: {
+            state: string;
+            seconds: number | null;
+            version: string | null;
+            memory_bytes: number | null;
+            memory_limit_bytes: number | null;
+        };
+        /**
+         * Worker
+         * @description A process, by its own word.
+         */
+        Worker: {
+            id: string;
+            service: string;
+            host: string;
+            pid: number;
+            version: string;
+            since: string;
+            /** @enum {unknown} */
+            state: "ready" | "silent" | "waiting";
+            seconds_ago: number;
+            reasons: {
+                [key: string]: string;
+            };
+            partitions: number;
+            totals: {
+                [key: string]: number;
+            };
+            rates: {
+                [key: string]: number;
+            };
+        };
+        /**
+         * TopicLag
+         * @description How far a service is behind with a topic.
+         */
+        TopicLag: {
+            topic: string;
+            service: string;
+            ledger: string;
+            lag: number | null;
+            exists: boolean | null;
+            partitions: components["schemas"]["PartitionLag"][];
+        };
+        /**
+         * PartitionLag
+         * @description How far one partition's effects are behind its log.
+         */
+        PartitionLag: {
+            partition: number;
+            watermark: number | null;
+            end: number | null;
+            lag: number | null;
+            worker: string | null;
+            stage: string | null;
+            still_seconds: number | null;
+            newest: string | null;
+            refusal: string | null;
+            held: string | null;
+        };
+        /**
+         * TimerState
+         * @description The timers of one kind.
+         */
+        TimerState: {
+            /** @enum {unknown} */
+            kind: "alert" | "silence";
+            waiting: number;
+            earliest: string | null;
+            overdue_seconds: number;
+            partition: number | null;
+        };
+        /**
+         * ParkedRecords
+         * @description How much lies in a dead-letter topic.
+         */
+        ParkedRecords: {
+            topic: string;
+            records: number;
+        };
+        /**
+         * Timeline
+         * @description What a user did last.
+         */
+        Timeline: {
+            user_id: string;
+            events: components["schemas"]["TimelineEvent"][];
+            /** @enum {unknown} */
+            state: "behind" | "complete" | "off";
+            has_older: boolean;
+        };
+        /**
+         * TimelineEvent
+         * @description An event as far as it is kept.
+         */
+        TimelineEvent: {
+            occurred_at: string;
+            type: string;
+            is_activity: boolean;
+            pages: number;
+            minutes: number;
+            value: number | null;
+            is_logged_in: boolean | null;
+        };
+        /**
+         * UserAlerts
+         * @description What was alerted about a user.
+         */
+        UserAlerts: {
+            user_id: string;
+            episodes: components["schemas"]["UserEpisode"][];
+        };
+        /**
+         * UserEpisode
+         * @description From slipping away to coming back, or leaving.
+         */
+        UserEpisode: {
+            dedup_key: string;
+            rule: string;
+            /** @enum {unknown} */
+            state: "acknowledged" | "churned" | "open" | "resolved" | "snoozed";
+            /** @enum {unknown} */
+            severity: "critical" | "info" | "warning";
+            /** @enum {unknown} */
+            arm: "control" | "treated";
+            opened_at: string;
+            snoozed_until: string | null;
+            alerts: components["schemas"]["ChurnAlert"][];
+            deliveries: components["schemas"]["Told"][];
+            verdict: components["schemas"]["StandingVerdict"] | null;
+        };
+        /**
+         * Told
+         * @description What became of one alert on one channel.
+         */
+        Told: {
+            alert_id: string;
+            channel: string;
+            /** @enum {unknown} */
+            state: "control" | "dead" | "digest" | "digested" | "discarded" | "held" | "overtaken" | "refused" | "sent" | "waiting";
+            reason: string;
+            attempts: number;
+            updated_at: string;
         };
         /**
          * UserPage
@@ -703,6 +2129,7 @@ export interface components {
             attributes: components["schemas"]["Attributes"];
             position: components["schemas"]["Position"];
             evidence: components["schemas"]["Evidence"];
+            days: components["schemas"]["Day"][];
         };
         /**
          * UserScore
@@ -739,6 +2166,37 @@ export interface components {
         Crossing: {
             level: number;
             at: string | null;
+        };
+        /**
+         * Day
+         * @description What a user did on a UTC day, as far as events told of it.
+         */
+        Day: {
+            /** Format: date */
+            day: string;
+            is_active: boolean;
+            sessions: number;
+            pages: number;
+            minutes: number;
+        };
+        /**
+         * Verdicts
+         * @description The verdict that stands on each episode.
+         */
+        Verdicts: {
+            verdicts: components["schemas"]["StandingVerdict"][];
+            found: number;
+            counts: components["schemas"]["RuleVerdicts"][];
+        };
+        /**
+         * RuleVerdicts
+         * @description How many of each verdict one rule's episodes have.
+         */
+        RuleVerdicts: {
+            rule: string;
+            helped: number;
+            wrong: number;
+            duplicate: number;
         };
     };
     responses: never;
@@ -811,6 +2269,40 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body took too long to arrive. */
             408: {
                 headers: {
@@ -856,6 +2348,23 @@ export interface operations {
                      *       "type": "urn:ebbtide:problem:...",
                      *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
                      *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
                      *       "detail": "..."
                      *     }
                      */
@@ -970,6 +2479,40 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body took too long to arrive. */
             408: {
                 headers: {
@@ -1015,6 +2558,23 @@ export interface operations {
                      *       "type": "urn:ebbtide:problem:...",
                      *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
                      *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
                      *       "detail": "..."
                      *     }
                      */
@@ -1119,6 +2679,40 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The body took too long to arrive. */
             408: {
                 headers: {
@@ -1164,6 +2758,470 @@ export interface operations {
                      *       "type": "urn:ebbtide:problem:...",
                      *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
                      *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_events_users__user_id__events_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The latest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Timeline"];
+                };
+            };
+            /** @description The path or the body is no text, or the body no JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The path or the body is no text, or the body no JSON.",
+                     *       "status": 400,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "Nothing is known of whom or what the path names.",
+                     *       "status": 404,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_history_users__user_id__history_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Oldest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PastScores"];
+                };
+            };
+            /** @description The path or the body is no text, or the body no JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The path or the body is no text, or the body no JSON.",
+                     *       "status": 400,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "Nothing is known of whom or what the path names.",
+                     *       "status": 404,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_alerts_users__user_id__alerts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                user_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The latest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserAlerts"];
+                };
+            };
+            /** @description The path or the body is no text, or the body no JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The path or the body is no text, or the body no JSON.",
+                     *       "status": 400,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "Nothing is known of whom or what the path names.",
+                     *       "status": 404,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
                      *       "detail": "..."
                      *     }
                      */
@@ -1217,9 +3275,30 @@ export interface operations {
     list_users_users_get: {
         parameters: {
             query?: {
-                /** @description The only order. */
-                order?: "risk";
+                /** @description `risk`; `value`: risk times the money a user brings in a month; `change`: how far silence has raised the risk within the last 7 days. */
+                order?: "risk" | "value" | "change";
+                /** @description How the user_id begins, to the letter. */
+                search?: string;
+                /** @description Any of these; so the others. */
+                location?: string[];
+                referral_source?: string[];
+                device_type?: string[];
+                plan?: string[];
+                min_risk?: number;
+                /** @description Only users below it. */
+                max_risk?: number | null;
+                /** @description Days since last seen. */
+                silent_days_min?: number;
+                silent_days_max?: number | null;
+                /** @description Users with an open alert of this rule. */
+                rule?: string;
+                /** @description Users who have cancelled and done nothing since. */
+                cancelled?: "exclude" | "include" | "only";
+                /** @description `enough` leaves out users who came too seldom to have a rhythm. */
+                evidence?: "enough" | "any";
                 limit?: number;
+                /** @description `next` of the page before. */
+                cursor?: string;
             };
             header?: never;
             path?: never;
@@ -1227,13 +3306,199 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Highest risk first. */
+            /** @description A page of the list. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["RankedUsers"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_users_users_csv_get: {
+        parameters: {
+            query?: {
+                /** @description `risk`; `value`: risk times the money a user brings in a month; `change`: how far silence has raised the risk within the last 7 days. */
+                order?: "risk" | "value" | "change";
+                /** @description How the user_id begins, to the letter. */
+                search?: string;
+                /** @description Any of these; so the others. */
+                location?: string[];
+                referral_source?: string[];
+                device_type?: string[];
+                plan?: string[];
+                min_risk?: number;
+                /** @description Only users below it. */
+                max_risk?: number | null;
+                /** @description Days since last seen. */
+                silent_days_min?: number;
+                silent_days_max?: number | null;
+                /** @description Users with an open alert of this rule. */
+                rule?: string;
+                /** @description Users who have cancelled and done nothing since. */
+                cancelled?: "exclude" | "include" | "only";
+                /** @description `enough` leaves out users who came too seldom to have a rhythm. */
+                evidence?: "enough" | "any";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The table. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": unknown;
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Something breaks a limit; `errors` names the fields and what would fit. */
@@ -1317,7 +3582,41 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nothing is known of the user. */
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1326,8 +3625,25 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:ebbtide:problem:...",
-                     *       "title": "Nothing is known of the user.",
+                     *       "title": "Nothing is known of whom or what the path names.",
                      *       "status": 404,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
                      *       "detail": "..."
                      *     }
                      */
@@ -1415,68 +3731,55 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
-            422: {
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     /**
                      * @example {
-                     *       "type": "urn:ebbtide:problem:invalid-input",
-                     *       "title": "The request breaks a limit",
-                     *       "status": 422,
-                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
-                     *       "errors": [
-                     *         {
-                     *           "field": "time_spent",
-                     *           "reason": "must be a number from 0 to 50000000; got -1"
-                     *         }
-                     *       ]
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
-            503: {
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
                 headers: {
-                    /** @description Seconds to wait, at present 2. */
-                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
                     /**
                      * @example {
-                     *       "type": "urn:ebbtide:problem:events-unavailable",
-                     *       "title": "Events cannot be accepted now",
-                     *       "status": 503,
-                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-        };
-    };
-    list_alerts_alerts_get: {
-        parameters: {
-            query?: {
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Newest first. */
-            200: {
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Alerts"];
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Something breaks a limit; `errors` names the fields and what would fit. */
@@ -1573,7 +3876,41 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nothing is known of the user. */
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1582,7 +3919,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:ebbtide:problem:...",
-                     *       "title": "Nothing is known of the user.",
+                     *       "title": "Nothing is known of whom or what the path names.",
                      *       "status": 404,
                      *       "detail": "..."
                      *     }
@@ -1635,6 +3972,23 @@ export interface operations {
                      *       "type": "urn:ebbtide:problem:...",
                      *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
                      *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
                      *       "detail": "..."
                      *     }
                      */
@@ -1736,7 +4090,41 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nothing is known of the user. */
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1745,7 +4133,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:ebbtide:problem:...",
-                     *       "title": "Nothing is known of the user.",
+                     *       "title": "Nothing is known of whom or what the path names.",
                      *       "status": 404,
                      *       "detail": "..."
                      *     }
@@ -1798,6 +4186,23 @@ export interface operations {
                      *       "type": "urn:ebbtide:problem:...",
                      *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
                      *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
                      *       "detail": "..."
                      *     }
                      */
@@ -1900,7 +4305,41 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Nothing is known of the user. */
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1909,7 +4348,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "type": "urn:ebbtide:problem:...",
-                     *       "title": "Nothing is known of the user.",
+                     *       "title": "Nothing is known of whom or what the path names.",
                      *       "status": 404,
                      *       "detail": "..."
                      *     }
@@ -1968,6 +4407,23 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Something breaks a limit; `errors` names the fields and what would fit. */
             422: {
                 headers: {
@@ -2012,6 +4468,1378 @@ export interface operations {
             };
         };
     };
+    list_verdicts_alerts_verdicts_get: {
+        parameters: {
+            query?: {
+                /** @description Only on these rules. */
+                rule?: string[];
+                /** @description Only these. */
+                verdict?: ("helped" | "wrong" | "duplicate")[];
+                /** @description Only on them. */
+                user?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The latest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Verdicts"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_effect_alerts_effect_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What is known so far. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Effects"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_alerts_alerts_get: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                kind?: ("opened" | "escalated" | "acknowledged" | "snoozed" | "resolved" | "churned")[];
+                /** @description Only these. */
+                state?: ("open" | "acknowledged" | "snoozed" | "resolved" | "churned")[];
+                /** @description Only of these rules. */
+                rule?: string[];
+                /** @description Only these. */
+                severity?: ("info" | "warning" | "critical")[];
+                /** @description `control`: only the held-out; `treated`: only others. */
+                arm?: ("treated" | "control") | null;
+                /** @description Only of this user. */
+                user?: string;
+                /** @description Not before, as 2026-09-01T00:00:00Z. */
+                since?: string;
+                /** @description Not after, as 2026-09-01T00:00:00Z. */
+                until?: string;
+                limit?: number;
+                /** @description `next` of the page before, under the same filters. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Newest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alerts"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_alert_alerts__alert_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An `alert_id`, or the episode's `dedup_key`. */
+                alert_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The alert. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertPage"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "Nothing is known of whom or what the path names.",
+                     *       "status": 404,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_deliveries_deliveries_get: {
+        parameters: {
+            query?: {
+                /** @description Only of these. */
+                channel?: string[];
+                /** @description Only these. */
+                state?: ("waiting" | "held" | "digest" | "sent" | "dead" | "control" | "refused" | "overtaken" | "discarded" | "digested")[];
+                /** @description Only about them. */
+                user?: string;
+                /** @description An `alert_id`, or a `dedup_key`. */
+                alert?: string;
+                limit?: number;
+                /** @description `next` of the page before, under the same filters. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The last changed first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryList"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resend_deliveries__delivery_id__resend_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description A delivery's `id`, or a `message_id` for all its channels. */
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "actor": "grace"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Resend"];
+            };
+        };
+        responses: {
+            /** @description The delivery worker sends it. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Resent"];
+                };
+            };
+            /** @description The path or the body is no text, or the body no JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The path or the body is no text, or the body no JSON.",
+                     *       "status": 400,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "Nothing is known of whom or what the path names.",
+                     *       "status": 404,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body took too long to arrive. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body took too long to arrive.",
+                     *       "status": 408,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description More than is taken at once. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "More than is taken at once.",
+                     *       "status": 413,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body was not sent as application/json, or not as it is (content-encoding). */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
+                     *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_storm_storm_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As it stands. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StormPage"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    release_storm_release_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "actor": "grace"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Decision"];
+            };
+        };
+        responses: {
+            /** @description The delivery worker does it. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StormDecided"];
+                };
+            };
+            /** @description The path or the body is no text, or the body no JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The path or the body is no text, or the body no JSON.",
+                     *       "status": 400,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body took too long to arrive. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body took too long to arrive.",
+                     *       "status": 408,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description More than is taken at once. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "More than is taken at once.",
+                     *       "status": 413,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body was not sent as application/json, or not as it is (content-encoding). */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
+                     *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    discard_storm_discard_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "actor": "grace"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Decision"];
+            };
+        };
+        responses: {
+            /** @description The delivery worker does it. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StormDecided"];
+                };
+            };
+            /** @description The path or the body is no text, or the body no JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The path or the body is no text, or the body no JSON.",
+                     *       "status": 400,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body took too long to arrive. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body took too long to arrive.",
+                     *       "status": 408,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description More than is taken at once. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "More than is taken at once.",
+                     *       "status": 413,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body was not sent as application/json, or not as it is (content-encoding). */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
+                     *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_policy_policy_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The policy. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyPage"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_model_model_get: {
         parameters: {
             query?: never;
@@ -2028,6 +5856,742 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ModelPage"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_quality_model_quality_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Of walk-forward predictions. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QualityPage"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_report_model_report_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing is known of whom or what the path names. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "Nothing is known of whom or what the path names.",
+                     *       "status": 404,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_population_population_get: {
+        parameters: {
+            query?: {
+                /** @description Hours of a day or a week, days of a month or a year. */
+                range?: "day" | "week" | "month" | "year";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Bands from the lowest risk to the highest. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Population"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_rates_population_rates_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Of all scorers together. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rates"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    system_system_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As far as it can be known now; never 503 for a part. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SystemPage"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_dead_letters_dead_letters_get: {
+        parameters: {
+            query?: {
+                /** @description Whose dead letters. */
+                topic?: "activity-event" | "churn-score" | "alert-command" | "churn-alert";
+                /** @description Part of the reason. */
+                reason?: string;
+                /** @description `next`. */
+                cursor?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The latest of each partition, as far as looked. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetters"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_drift_model_drift_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Of a random sample, at most a minute old. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DriftPage"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
@@ -2069,6 +6633,23 @@ export interface operations {
                     "application/json": components["schemas"]["Alive"];
                 };
             };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     readyz_readyz_get: {
@@ -2090,6 +6671,23 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Ready"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Something breaks a limit; `errors` names the fields and what would fit. */
@@ -2152,6 +6750,510 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_session_session_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What is known of you. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionPage"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    log_in_session_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "key": "ebb_..."
+                 *     }
+                 */
+                "application/json": components["schemas"]["Login"];
+            };
+        };
+        responses: {
+            /** @description You are logged in. */
+            200: {
+                headers: {
+                    /** @description The session. */
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionPage"];
+                };
+            };
+            /** @description The path or the body is no text, or the body no JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The path or the body is no text, or the body no JSON.",
+                     *       "status": 400,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body took too long to arrive. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body took too long to arrive.",
+                     *       "status": 408,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description More than is taken at once. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "More than is taken at once.",
+                     *       "status": 413,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body was not sent as application/json, or not as it is (content-encoding). */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
+                     *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many wrong keys came from one address. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "Too many wrong keys came from one address.",
+                     *       "status": 429,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    log_out_session_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description You are logged out. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_acts_audit_get: {
+        parameters: {
+            query?: {
+                limit?: number;
+                /** @description Leave out the newest. */
+                skip?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Newest first. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Acts"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };

@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { DAY } from "../words/times.ts";
-import { ahead, frame } from "./ahead.ts";
+import { ahead } from "./ahead.ts";
 
 const at = (day: number) => new Date(Date.UTC(2026, 0, 1 + day)).toISOString();
 const ms = (day: number) => Date.UTC(2026, 0, 1 + day);
@@ -17,13 +16,4 @@ test("rungs that silence does not reach are left out, and of those reached at on
     { at: ms(1), risk: 0.2 },
     { at: ms(4), risk: 0.5 },
   ]);
-});
-
-test("the plot spans the last visit, the last rise and now", () => {
-  const points = [{ at: ms(4), risk: 0.5 }];
-
-  expect(frame(points, ms(0), ms(9))[0]).toBe(ms(0));
-  expect(frame(points, ms(0), ms(9))[1]).toBeGreaterThan(ms(9));
-  expect(frame(points, ms(0), ms(1))[1]).toBeGreaterThan(ms(4));
-  expect(frame([], ms(0), ms(0))[1]).toBeGreaterThan(ms(0) + DAY);
 });

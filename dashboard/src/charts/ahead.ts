@@ -1,6 +1,5 @@
 /** The silence curve as points in time. */
 import type { UserPage } from "../api/client.ts";
-import { DAY } from "../words/times.ts";
 
 export interface Point {
   readonly at: number;
@@ -20,10 +19,4 @@ export function ahead(crossings: UserPage["crossings"]): Point[] {
     points.push(point);
   }
   return points;
-}
-
-/** First and last moment to draw: from the last visit to a little after the last rise, or now. */
-export function frame(points: readonly Point[], lastSeen: number, now: number): [number, number] {
-  const last = Math.max(points.at(-1)?.at ?? lastSeen, now, lastSeen + DAY);
-  return [lastSeen, last + (last - lastSeen) * 0.08];
 }

@@ -1,40 +1,40 @@
-/** Who is slipping away: users by risk. */
-import { Select } from "@base-ui/react/select";
-import { useQueries, useQuery } from "@tanstack/react-query";
-import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useDeferredValue } from "react";
-import type { RankedUser, UserPage } from "../api/client.ts";
-import { modelQuery, MOST_USERS, riskiestQuery, gentleUserQuery } from "../api/queries.ts";
+/** Who is slipping away: users by risk, by the money at risk or by how far the risk has risen. */
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useRouterState, useSearch } from "@tanstack/react-router";
+import type { RankedUser } from "../api/client.ts";
+import { Refused } from "../api/client.ts";
+import { modelQuery, rankedQuery } from "../api/queries.ts";
 import { Moment } from "../parts/Moment.tsx";
 import { Page } from "../parts/Page.tsx";
 import { Risk } from "../parts/Risk.tsx";
 import { Empty, Failure, Loading } from "../parts/States.tsx";
-import type { Sort } from "../search.ts";
-import { csv, offer } from "../words/csv.ts";
-import { number } from "../words/numbers.ts";
+import { count, number } from "../words/numbers.ts";
 import { tone } from "../words/risk.ts";
-import { PER_PAGE, shown, sorted } from "./ranking.ts";
+import type { AtRiskSearch } from "../search.ts";
+import { AtRiskFilters, type Change } from "./AtRiskFilters.tsx";
+import { exportAddress, leftOut, narrowing, PER_PAGE, reach, rise, shown } from "./ranking.ts";
 
-const SORT_NAMES: Readonly<Record<Sort, string>> = {
-  risk: "Highest risk",
-  reached: "Threshold reached last",
-  seen: "Seen last",
-};
+declare module "@tanstack/react-router" {
+  interface HistoryState {
+    /** Cursors of the pages before this one; "" is the first page's. */
+    before?: readonly string[];
+  }
+}
 
 export function AtRisk() {
   const search = useSearch({ from: "/at-risk" });
   const navigate = useNavigate({ from: "/at-risk" });
-  const ranked = useQuery(riskiestQuery(MOST_USERS));
+  const ranked = useQuery(rankedQuery(search));
   const { data: model } = useQuery(modelQuery);
-  const sort = search.sort ?? "risk";
-  const wanted = useDeferredValue(search.q ?? "");
+  const page = ranked.data;
+  const users = page === undefined ? [] : shown(page);
 
-  const users = ranked.data?.users ?? [];
-  const found = sorted(shown(users, wanted), sort);
-  const pages = Math.max(1, Math.ceil(found.length / PER_PAGE));
-  const page = Math.min(search.page ?? 1, pages);
-  const rows = found.slice((page - 1) * PER_PAGE, page * PER_PAGE);
-  const asOf = ranked.data === undefined ? 0 : Date.parse(ranked.data.as_of);
+  // Any other list begins at its first page.
+  const change = (to: Change, whileTyping = false) =>
+    void navigate({
+      search: ({ after: _, ...before }) => without({ ...before, ...to }),
+      replace: whileTyping,
+    });
 
   return (
     <Page
@@ -45,68 +45,56 @@ export function AtRisk() {
           : `Users by the risk of doing nothing for ${model.horizon_days} days`
       }
       aside={
-        <button
-          type="button"
-          disabled={found.length === 0}
-          onClick={() => offer("at-risk.csv", asCsv(found, ranked.data?.as_of ?? ""))}
-        >
+        <a className="step" href={exportAddress(search)} download>
           Export CSV
-        </button>
+        </a>
       }
     >
-      <div className="controls" role="search">
-        <label className="field">
-          <span>User id contains</span>
-          <input
-            type="search"
-            value={search.q ?? ""}
-            onChange={({ target }) =>
-              void navigate({
-                search: ({ page: _, q: __, ...rest }) =>
-                  target.value === "" ? rest : { ...rest, q: target.value },
-                replace: true,
-              })
-            }
-          />
-        </label>
-        <SortChoice
-          sort={sort}
-          choose={(chosen) =>
-            void navigate({
-              search: ({ page: _, sort: __, ...rest }) =>
-                chosen === "risk" ? rest : { ...rest, sort: chosen },
-            })
-          }
-        />
-        <p className="note grow" role="status">
-          {ranked.data !== undefined &&
-            (users.length >= MOST_USERS
-              ? `${number(found.length)} of the ${number(MOST_USERS)} at the highest risk`
-              : `${number(found.length)} of ${number(users.length)} users`)}
-        </p>
-      </div>
-      {ranked.data === undefined ? (
+      <AtRiskFilters search={search} change={change} users={users} />
+      <p className="note summary" role="status">
+        {page !== undefined && (
+          <>
+            <span>
+              {count(page.last.ranked, "user")}
+              {search.order === "value" && " with money"}
+              {narrowing(search) > 0 || search.q !== undefined ? " searched." : "."}
+            </span>{" "}
+            <span>{leftOut(page.last.left_out)}</span> <span>{reach(page, search)}</span>
+          </>
+        )}
+      </p>
+      {page === undefined ? (
         ranked.error === null ? (
           <Loading lines={12} />
         ) : (
-          <Failure error={ranked.error} again={() => void ranked.refetch()} />
+          <Failed error={ranked.error} again={() => void ranked.refetch()} />
         )
-      ) : found.length === 0 ? (
-        <Nobody searched={wanted !== ""} id={wanted} />
+      ) : ranked.error instanceof Refused && ranked.error.status === 422 ? (
+        <Failed error={ranked.error} />
+      ) : users.length === 0 && page.next === null && search.after === undefined ? (
+        <Nobody search={search} known={page.last.ranked} />
       ) : (
         <>
-          <Table rows={rows} asOf={asOf} cutoff={model?.class_cutoff ?? 0.5} />
-          <nav className="paging" aria-label="Pages of users">
-            <PageLink page={page - 1} enabled={page > 1} name="Previous" />
-            <span>
-              {number((page - 1) * PER_PAGE + 1)}–{number((page - 1) * PER_PAGE + rows.length)} of{" "}
-              {number(found.length)}
-            </span>
-            <PageLink page={page + 1} enabled={page < pages} name="Next" />
-          </nav>
+          {users.length > 0 && (
+            <Table
+              rows={users}
+              search={search}
+              asOf={Date.parse(page.last.as_of)}
+              cutoff={model?.class_cutoff ?? 0.5}
+              busy={ranked.isPlaceholderData}
+            />
+          )}
+          <Paging
+            search={search}
+            next={page.next}
+            full={page.users.length >= PER_PAGE}
+            busy={ranked.isPlaceholderData}
+          />
           <p className="note">
             Silence raises the risk in steps, the {model?.levels.length ?? ""} rungs of the model's
-            ladder. The list shows the step reached; a user's page has the risk to the moment.
+            ladder. The list shows the step reached; a user's page has the risk to the moment. Pages
+            follow the last score, which is renewed at every step. A change is what silence has
+            added within 7 days.
           </p>
         </>
       )}
@@ -114,117 +102,159 @@ export function AtRisk() {
   );
 }
 
-function Nobody({ searched, id }: { searched: boolean; id: string }) {
-  if (!searched) {
+function without(search: Change): AtRiskSearch {
+  return Object.fromEntries(
+    Object.entries(search).filter(([, value]) => value !== undefined),
+  ) as AtRiskSearch;
+}
+
+function Failed({ error, again }: { error: Error; again?: () => void }) {
+  return (
+    <>
+      <Failure error={error} {...(again !== undefined && { again })} />
+      {error instanceof Refused && error.status === 422 && (
+        <p className="more">
+          <Link to="/at-risk" search={{}}>
+            Begin at the first page
+          </Link>
+        </p>
+      )}
+    </>
+  );
+}
+
+function Nobody({ search, known }: { search: AtRiskSearch; known: number }) {
+  const narrowed = narrowing(search) > 0 || search.q !== undefined;
+  if (narrowed || known > 0) {
     return (
-      <Empty title="Nobody has been scored yet">
+      <Empty title={narrowed ? "Nobody in the list fits" : "Nobody has money at risk"}>
         <p>
-          Send activity to <code>POST /events</code>, or start with <code>ebbtide up --demo</code>.
-          Scores follow within moments.
+          {search.q !== undefined && (
+            <>
+              An id is searched from its beginning, to the letter.{" "}
+              <Link to="/user" search={{ id: search.q }}>
+                Open the user “{search.q}”
+              </Link>{" "}
+              or{" "}
+            </>
+          )}
+          <Link to="/at-risk" search={{}}>
+            see all users at risk
+          </Link>
         </p>
       </Empty>
     );
   }
   return (
-    <Empty title="Nobody at high risk has such an id">
+    <Empty title="Nobody has been scored yet">
       <p>
-        Only the {number(MOST_USERS)} at the highest risk are searched.{" "}
-        <Link to="/user" search={{ id }}>
-          Open the user “{id}”
+        Send activity to <code>POST /events</code>, or start with <code>ebbtide up --demo</code>.
+        Scores follow within moments. Users come into this list with their third visit.{" "}
+        <Link to="/at-risk" search={{ evidence: "any", cancelled: "include" }}>
+          Show everybody
         </Link>
       </p>
     </Empty>
   );
 }
 
-function SortChoice({ sort, choose }: { sort: Sort; choose: (sort: Sort) => void }) {
-  const items = Object.entries(SORT_NAMES).map(([value, label]) => ({ value, label }));
+function Paging({
+  search,
+  next,
+  full,
+  busy,
+}: {
+  search: AtRiskSearch;
+  next: string | null;
+  full: boolean;
+  /** What is shown, and where it goes on, is still of the list before. */
+  busy: boolean;
+}) {
+  const before = useRouterState({ select: ({ location }) => location.state.before ?? [] });
+  const { after, ...list } = search;
+  const previous = before.at(-1);
+  const first = after === undefined;
   return (
-    <div className="field">
-      <span id="order">Order</span>
-      <Select.Root items={items} value={sort} onValueChange={(chosen) => choose(chosen as Sort)}>
-        <Select.Trigger className="select" aria-labelledby="order">
-          <Select.Value />
-          <Select.Icon className="chevron">
-            <span />
-          </Select.Icon>
-        </Select.Trigger>
-        <Select.Portal>
-          <Select.Positioner sideOffset={4} alignItemWithTrigger={false}>
-            <Select.Popup className="popup">
-              {items.map(({ value, label }) => (
-                <Select.Item key={value} value={value} className="item">
-                  <Select.ItemText>{label}</Select.ItemText>
-                </Select.Item>
-              ))}
-            </Select.Popup>
-          </Select.Positioner>
-        </Select.Portal>
-      </Select.Root>
-    </div>
-  );
-}
-
-function PageLink({ page, enabled, name }: { page: number; enabled: boolean; name: string }) {
-  if (!enabled) return <span className="step off">{name}</span>;
-  return (
-    <Link
-      from="/at-risk"
-      to="."
-      className="step"
-      search={({ page: _, ...rest }) => (page > 1 ? { ...rest, page } : rest)}
-    >
-      {name}
-    </Link>
+    <nav className="paging" aria-label="Pages of users">
+      {first ? (
+        <span className="step off">Previous</span>
+      ) : (
+        <Link
+          to="/at-risk"
+          className="step"
+          search={previous === undefined || previous === "" ? list : { ...list, after: previous }}
+          state={{ before: before.slice(0, -1) }}
+        >
+          {previous === undefined ? "First page" : "Previous"}
+        </Link>
+      )}
+      <span>{previous === undefined ? (first ? "Page 1" : "") : `Page ${before.length + 1}`}</span>
+      {next === null ? (
+        <span className="step off">Next</span>
+      ) : (
+        <Link
+          to="/at-risk"
+          className={busy ? "step off" : "step"}
+          disabled={busy}
+          tabIndex={0}
+          search={{ ...list, after: next }}
+          state={{ before: [...before, after ?? ""] }}
+        >
+          {full ? "Next" : "Go on looking"}
+        </Link>
+      )}
+    </nav>
   );
 }
 
 function Table({
   rows,
+  search,
   asOf,
   cutoff,
+  busy,
 }: {
   rows: readonly RankedUser[];
+  search: AtRiskSearch;
   asOf: number;
   cutoff: number;
+  busy: boolean;
 }) {
-  // The list names no reasons; the page of a user does, and is then at hand when it is opened.
-  const details = useQueries({
-    queries: rows.map(({ user_id }) => ({
-      ...gentleUserQuery(user_id),
-      staleTime: 60_000,
-    })),
-  });
+  const money = search.order === "value" || rows.some(({ monthly_value }) => monthly_value > 0);
+  const sorted = (order: string) =>
+    (search.order ?? "risk") === order ? { "aria-sort": "descending" as const } : {};
   return (
-    <table className="users" role="table">
+    <table className={busy ? "users busy" : "users"} role="table" aria-busy={busy}>
       <thead role="rowgroup">
         <tr role="row">
           <th scope="col" role="columnheader">
             User
           </th>
-          <th scope="col" role="columnheader">
+          <th scope="col" role="columnheader" {...sorted("risk")}>
             Risk
+          </th>
+          <th scope="col" role="columnheader" {...sorted("change")}>
+            In 7 days
           </th>
           <th scope="col" role="columnheader">
             Main reason
           </th>
+          {money && (
+            <th scope="col" role="columnheader" {...sorted("value")}>
+              At risk a month
+            </th>
+          )}
           <th scope="col" role="columnheader">
             Last seen
           </th>
           <th scope="col" role="columnheader">
-            Alert threshold
+            High risk
           </th>
         </tr>
       </thead>
       <tbody role="rowgroup">
-        {rows.map((user, row) => (
-          <Row
-            key={user.user_id}
-            user={user}
-            known={details[row]?.data}
-            asOf={asOf}
-            cutoff={cutoff}
-          />
+        {rows.map((user) => (
+          <Row key={user.user_id} user={user} asOf={asOf} cutoff={cutoff} money={money} />
         ))}
       </tbody>
     </table>
@@ -233,25 +263,35 @@ function Table({
 
 function Row({
   user,
-  known,
   asOf,
   cutoff,
+  money,
 }: {
   user: RankedUser;
-  known: UserPage | undefined;
   asOf: number;
   cutoff: number;
+  money: boolean;
 }) {
-  const reason = known?.explanation?.reasons.find(({ contribution }) => contribution > 0);
-  // Without a rhythm of their own there is little to judge a user by.
-  const faint = known !== undefined && known.evidence.usual_gap_hours === null;
+  const { attributes, open_alert: alert } = user;
+  const known = [attributes.plan, attributes.location, attributes.device_type].filter(
+    (name) => name !== null,
+  );
   return (
-    <tr role="row" className={faint ? "faint" : ""}>
-      <th scope="row" role="rowheader">
+    <tr role="row" className={user.little_evidence || user.cancelled ? "faint" : ""}>
+      <th scope="row" role="rowheader" className="of-user">
         <Link to="/user" search={{ id: user.user_id }} className="id">
           {user.user_id}
         </Link>
-        {faint && <span className="chip">little evidence</span>}
+        <span className="chips">
+          {alert !== null && (
+            <Link to="/user" search={{ id: user.user_id }} className="chip strong">
+              {alert.acknowledged_at === null ? "alert" : "taken on"}: {alert.rule}
+            </Link>
+          )}
+          {user.cancelled && <span className="chip">cancelled</span>}
+          {user.little_evidence && <span className="chip">little evidence</span>}
+        </span>
+        {known.length > 0 && <span className="note known">{known.join(" · ")}</span>}
       </th>
       <td role="cell" className="of-risk">
         <Risk
@@ -259,14 +299,28 @@ function Row({
           tone={tone(user.churn_probability, user.at_risk_at, asOf, cutoff)}
         />
       </td>
-      <td role="cell" className="of-reason">
-        {reason?.text ?? (
-          <span className={known === undefined ? "pending" : "soft"}>{without(known)}</span>
-        )}
+      <td role="cell" className="of-change">
+        <span className={user.change > 0 ? "" : "nothing"}>{rise(user.change)}</span>
+        {user.change > 0 && <span className="cell-name"> in 7 days</span>}
       </td>
+      <td role="cell" className="of-reason">
+        {user.reason ?? <span className="soft">none stands out</span>}
+      </td>
+      {money && (
+        <td role="cell" className="of-money" title={`${number(user.monthly_value)} a month`}>
+          {user.value_at_risk > 0 ? (
+            <>
+              {number(user.value_at_risk)}
+              <span className="cell-name"> at risk a month</span>
+            </>
+          ) : (
+            <span className="nothing">—</span>
+          )}
+        </td>
+      )}
       <td role="cell" className="of-seen">
         <span className="cell-name">Seen </span>
-        {user.last_seen_at === null ? "never" : <Moment at={user.last_seen_at} />}
+        {user.last_seen_at === null ? "never" : <Moment at={user.last_seen_at} asOf={asOf} />}
       </td>
       <td role="cell" className="of-threshold">
         <Threshold at={user.at_risk_at} asOf={asOf} />
@@ -275,33 +329,16 @@ function Row({
   );
 }
 
-function without(known: UserPage | undefined): string {
-  if (known === undefined) return "…";
-  return known.score === null ? "no activity is known" : "none stands out";
-}
-
 function Threshold({ at, asOf }: { at: string | null; asOf: number }) {
-  if (at === null) return <>not by silence alone</>;
+  if (at === null) return <>not by silence</>;
   return Date.parse(at) <= asOf ? (
     <>
-      reached <Moment at={at} />
+      <span className="cell-name">high risk </span>reached <Moment at={at} asOf={asOf} />
     </>
   ) : (
     <>
-      <Moment at={at} /> if silent
+      <span className="cell-name">high risk </span>
+      <Moment at={at} asOf={asOf} /> if silent
     </>
   );
-}
-
-function asCsv(users: readonly RankedUser[], asOf: string): string {
-  return csv([
-    ["user_id", "churn_probability", "last_seen_at", "at_risk_at", "as_of"],
-    ...users.map((user) => [
-      user.user_id,
-      user.churn_probability,
-      user.last_seen_at,
-      user.at_risk_at,
-      asOf,
-    ]),
-  ]);
 }

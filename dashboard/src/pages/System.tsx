@@ -1,64 +1,99 @@
-/** Whether the machine is healthy, as far as the gateway knows. */
+/** Whether the machine is healthy: dependencies, workers, lag, timers, dead letters. */
 import { useQuery } from "@tanstack/react-query";
 import { useRef } from "react";
 import { routes, total, type Families } from "../api/metrics.ts";
-import { metricsQuery, readyQuery } from "../api/queries.ts";
+import { systemQuery, type SystemPage } from "../api/machine.ts";
+import { metricsQuery } from "../api/queries.ts";
 import { Moment } from "../parts/Moment.tsx";
 import { Figure, Page, Panel } from "../parts/Page.tsx";
 import { Empty, Failure, Loading } from "../parts/States.tsx";
+import { DeadLetters } from "../system/DeadLetters.tsx";
+import { troubles } from "../system/machine.ts";
+import { Dependencies, Lag, Timers, Workers } from "../system/Overview.tsx";
 import { bytes, number, seconds } from "../words/numbers.ts";
 import { span } from "../words/times.ts";
 
 export function System() {
+  const { data, error, refetch } = useQuery(systemQuery);
   return (
-    <Page title="System" lead="The gateway, and what it depends on">
-      <Dependencies />
+    <Page title="System" lead="The machine behind the scores">
+      {data === undefined ? (
+        error === null ? (
+          <Loading />
+        ) : (
+          <Failure error={error} again={() => void refetch()} />
+        )
+      ) : (
+        <Machine page={data.page} at={data.at} stale={error !== null} />
+      )}
+      <DeadLetters parked={data?.page.dead_letters ?? null} />
       <Measured />
     </Page>
   );
 }
 
-function Dependencies() {
-  const { data: ready, error, dataUpdatedAt } = useQuery(readyQuery);
-  const states: readonly (readonly [string, string, string])[] =
-    ready === undefined
-      ? []
-      : [
-          ["Kafka", ready.kafka, "Without it events are refused, and alerts stand still."],
-          ["Redis", ready.redis, "Without it users and alerts cannot be shown."],
-        ];
+function Machine({ page, at, stale }: { page: SystemPage; at: number; stale: boolean }) {
+  const found = troubles(page);
+  const rate = (name: string) => {
+    const value = page.rates[name];
+    return value === undefined ? "not known" : `${number(value)}/s`;
+  };
   return (
-    <Panel
-      title="Dependencies"
-      note={
-        dataUpdatedAt > 0 ? (
-          <>
-            Asked <Moment at={dataUpdatedAt} by="viewer" />.
-          </>
-        ) : undefined
-      }
-    >
-      <ul className="dependencies">
-        <li className={error === null ? (ready === undefined ? "waiting" : "ok") : "away"}>
-          <span className="dot" aria-hidden="true" />
-          <strong>Gateway</strong>
-          <span>{error === null ? (ready === undefined ? "asking" : "ok") : error.message}</span>
-          <span className="note">{ready === undefined ? "" : `Predicts with ${ready.model}.`}</span>
-        </li>
-        {states.map(([name, state, meaning]) => (
-          <li key={name} className={error !== null ? "waiting" : state === "ok" ? "ok" : "away"}>
-            <span className="dot" aria-hidden="true" />
-            <strong>{name}</strong>
-            <span>{error !== null ? `was ${state}` : state}</span>
-            <span className="note">{meaning}</span>
-          </li>
-        ))}
-      </ul>
-      <p className="note">
-        The scorer and the alerts worker report on ports of their own, which <code>ebbtide up</code>{" "}
-        names when it starts.
-      </p>
-    </Panel>
+    <>
+      <div role="status" className={`overall ${found.length === 0 && !stale ? "ok" : "away"}`}>
+        <p>
+          <span className="dot" aria-hidden="true" />{" "}
+          <strong>
+            {stale
+              ? "The gateway does not answer"
+              : found.length === 0
+                ? "Everything works"
+                : found.length === 1
+                  ? "One thing needs a look"
+                  : `${found.length} things need a look`}
+          </strong>{" "}
+          <span className="note">
+            {stale ? "what follows was so " : "as of "}
+            <Moment at={at} by="viewer" />
+          </span>
+        </p>
+        {found.length > 0 && (
+          <ul>
+            {found.map(({ what, why }) => (
+              <li key={`${what} ${why}`}>
+                <strong>{what}.</strong> {why}
+              </li>
+            ))}
+          </ul>
+        )}
+        {page.troubles.length > 0 && (
+          <p className="note">Not everything could be read: {page.troubles.join("; ")}.</p>
+        )}
+      </div>
+      <dl className="figures five">
+        <Figure name="Events folded" value={rate("events")} note="by all live scorers" />
+        <Figure name="Scores" value={rate("scores")} note="published" />
+        <Figure name="Alerts" value={rate("alerts")} note="published" />
+        <Figure
+          name="Newest event"
+          value={page.newest_event === null ? "not known" : <Moment at={page.newest_event} />}
+          note="log time of the newest that was folded"
+        />
+        <Figure
+          name="Last score"
+          value={
+            page.newest_score === null ? "not known" : <Moment at={page.newest_score} by="viewer" />
+          }
+          note="seen within 5 s"
+        />
+      </dl>
+      <div className="halves">
+        <Dependencies page={page} />
+        <Timers page={page} />
+      </div>
+      <Workers page={page} />
+      <Lag page={page} />
+    </>
   );
 }
 

@@ -1,27 +1,31 @@
-/** One user: how likely they are gone, why, what silence will do, and what would bring them back. */
+/** One user: how likely they are gone, why, how it went, and what would bring them back. */
+import "../styles/user.css";
 import { useQuery } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import type { UserPage } from "../api/client.ts";
 import { Refused } from "../api/client.ts";
 import { modelQuery, userQuery } from "../api/queries.ts";
-import { ahead } from "../charts/ahead.ts";
 import { ReasonBars } from "../charts/ReasonBars.tsx";
-import { SilenceCurve } from "../charts/SilenceCurve.tsx";
 import { Moment } from "../parts/Moment.tsx";
 import { Figure, Page, Panel } from "../parts/Page.tsx";
 import { Empty, Failure, Loading, Lost } from "../parts/States.tsx";
-import { UserAlerts } from "../parts/UserAlerts.tsx";
+import { ActivityPanel } from "../user/ActivityPanel.tsx";
+import { EpisodesPanel } from "../user/EpisodesPanel.tsx";
+import { EventsPanel } from "../user/EventsPanel.tsx";
+import { RiskPanel } from "../user/RiskPanel.tsx";
 import { count, number, percent } from "../words/numbers.ts";
-import { tone } from "../words/risk.ts";
+import { SIMULATOR, tone } from "../words/risk.ts";
 import { HOUR, span } from "../words/times.ts";
 
 export function User() {
   const { id } = useSearch({ from: "/user" });
-  return id === undefined ? <Lost /> : <Known id={id} />;
+  // With a key: what one user's page remembers is nothing of the next one's.
+  return id === undefined ? <Lost /> : <Known key={id} id={id} />;
 }
 
 function Known({ id }: { id: string }) {
+  const { span = "month", by = "pages" } = useSearch({ from: "/user" });
   const { data: user, error, refetch } = useQuery({ ...userQuery(id), refetchInterval: 10_000 });
   const unknown = error instanceof Refused && error.status === 404;
   if (user === undefined || unknown) {
@@ -46,8 +50,14 @@ function Known({ id }: { id: string }) {
       aside={<Chips user={user} />}
     >
       <Verdict user={user} />
+      {error !== null && (
+        <p className="banner lost" role="status">
+          <strong>{error.message}.</strong> What you see may have changed since.
+        </p>
+      )}
       <div className="story">
         <div className="stack">
+          <RiskPanel user={user} span={span} faint={isFaint(user)} />
           <Panel
             title="Why"
             note="Each bar begins where the one above ended. Base and reasons add up to the risk, in log-odds."
@@ -62,14 +72,15 @@ function Known({ id }: { id: string }) {
               <ReasonBars explanation={user.explanation} />
             )}
           </Panel>
-          <Ahead user={user} />
+          <EpisodesPanel id={user.user_id} />
         </div>
         <div className="stack">
           <Comeback user={user} />
+          <ActivityPanel user={user} measure={by} />
+          <EventsPanel user={user} />
           <Evidence user={user} />
         </div>
       </div>
-      <UserAlerts id={user.user_id} />
       <Numbers user={user} />
     </Page>
   );
@@ -115,7 +126,7 @@ function Verdict({ user }: { user: UserPage }) {
     user.comeback?.below ?? 0.5,
   );
   return (
-    <dl className={`figures verdict ${shade}`}>
+    <dl className={`figures verdict ${shade}${isLittle(user) ? " faint" : ""}`}>
       <Figure
         name={`Risk of doing nothing for ${score.horizon_days} days`}
         value={percent(score.churn_probability)}
@@ -174,32 +185,22 @@ function Comeback({ user }: { user: UserPage }) {
   );
 }
 
-function Ahead({ user }: { user: UserPage }) {
-  const points = ahead(user.crossings);
-  if (user.last_seen_at === null || user.score === null || user.crossings.length === 0) return null;
-  return (
-    <Panel
-      title="If they stay silent"
-      note="The risk that silence alone has brought, or will bring."
-    >
-      {points.length === 0 ? (
-        <p>Silence does not raise this user's risk to any rung of the model's ladder.</p>
-      ) : (
-        <SilenceCurve
-          points={points}
-          lastSeen={Date.parse(user.last_seen_at)}
-          now={Date.parse(user.score.as_of)}
-          atRiskAt={user.at_risk_at === null ? null : Date.parse(user.at_risk_at)}
-        />
-      )}
-    </Panel>
-  );
-}
+/** Without a rhythm of their own there is little to judge them by. */
+const isLittle = (user: UserPage): boolean => user.evidence.usual_gap_hours === null;
+
+/** Whether the score is to be taken with care: see `Evidence` for why. */
+const isFaint = (user: UserPage): boolean => isLittle(user) || user.score?.origin === SIMULATOR;
 
 function Evidence({ user }: { user: UserPage }) {
   const { missing } = user.evidence;
   return (
     <Panel title="What this rests on">
+      {user.score !== null && isLittle(user) && (
+        <p className="little">
+          <strong>Little evidence.</strong> They have no rhythm of their own yet, so the score says
+          what people like them did. Totals leave them out.
+        </p>
+      )}
       <ul className="facts">
         <li>
           {count(user.evidence.events, "event")} on {count(user.evidence.active_days, "day")}

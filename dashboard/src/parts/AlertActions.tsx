@@ -1,66 +1,38 @@
-/** What a person may say of an alert. The alerts worker acts on it in its turn. */
+/** What a person may say of an alert, and what became of it. */
 import { Menu } from "@base-ui/react/menu";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
 import type { Alert } from "../api/client.ts";
-import { body, gateway } from "../api/client.ts";
-import { alertsQuery } from "../api/queries.ts";
+import { useAlertCommand, type Command } from "../api/commands.ts";
+import { useMay } from "../api/session.ts";
 import { isOpen } from "../words/alerts.ts";
+import { CommandOutcome } from "./CommandOutcome.tsx";
 
-type Command =
-  | { kind: "acknowledge" }
-  | { kind: "snooze"; hours: number }
-  | { kind: "verdict"; verdict: "helped" | "wrong" | "duplicate" };
-
-const TAKE_ON: readonly (readonly [string, Command])[] = [
+export const TAKE_ON: readonly (readonly [string, Command])[] = [
   ["I take care of it", { kind: "acknowledge" }],
   ["Not for a day", { kind: "snooze", hours: 24 }],
   ["Not for a week", { kind: "snooze", hours: 7 * 24 }],
 ];
 
 const VERDICTS: readonly (readonly [string, Command])[] = [
-  ["It helped", { kind: "verdict", verdict: "helped" }],
-  ["It was wrong", { kind: "verdict", verdict: "wrong" }],
-  ["It said nothing new", { kind: "verdict", verdict: "duplicate" }],
+  ["It helped", { kind: "verdict", verdict: "helped", note: "" }],
+  ["It was wrong", { kind: "verdict", verdict: "wrong", note: "" }],
+  ["It said nothing new", { kind: "verdict", verdict: "duplicate", note: "" }],
 ];
 
-const SENT: Readonly<Record<Command["kind"], string>> = {
-  acknowledge: "Taken on",
-  snooze: "Put off",
-  verdict: "Thank you, noted",
-};
-
-function send(alert_id: string, command: Command) {
-  const params = { path: { alert_id } };
-  switch (command.kind) {
-    case "acknowledge":
-      return body(gateway.POST("/alerts/{alert_id}/acknowledge", { params, body: {} }));
-    case "snooze":
-      return body(
-        gateway.POST("/alerts/{alert_id}/snooze", { params, body: { hours: command.hours } }),
-      );
-    case "verdict":
-      return body(
-        gateway.POST("/alerts/{alert_id}/verdict", { params, body: { verdict: command.verdict } }),
-      );
-  }
-}
-
 export function AlertActions({ alert }: { alert: Alert }) {
-  const queries = useQueryClient();
-  const { mutate, data, variables, error, isPending } = useMutation({
-    mutationFn: (command: Command) => send(alert.alert_id, command),
-    onSuccess: () => queries.invalidateQueries({ queryKey: alertsQuery.queryKey }),
-  });
+  const { give, progress } = useAlertCommand(alert.user_id, alert.dedup_key);
+  const may = useMay("operate");
+  const isUnderWay = progress.state === "sending" || progress.state === "waiting";
   const groups: readonly (readonly [string, readonly (readonly [string, Command])[]])[] = [
     ...(isOpen(alert) ? [["Take it on", TAKE_ON] as const] : []),
     ["What was it worth?", VERDICTS],
   ];
+  if (!may) return null;
   return (
     <span className="act">
       <Menu.Root>
         <Menu.Trigger
           className="quiet"
-          disabled={isPending}
+          disabled={isUnderWay}
           aria-label={`Act on the alert about ${alert.user_id}`}
         >
           Act
@@ -72,7 +44,7 @@ export function AlertActions({ alert }: { alert: Alert }) {
                 <Menu.Group key={name}>
                   <Menu.GroupLabel className="group">{name}</Menu.GroupLabel>
                   {commands.map(([label, command]) => (
-                    <Menu.Item key={label} className="item" onClick={() => mutate(command)}>
+                    <Menu.Item key={label} className="item" onClick={() => give(command)}>
                       {label}
                     </Menu.Item>
                   ))}
@@ -82,13 +54,7 @@ export function AlertActions({ alert }: { alert: Alert }) {
           </Menu.Positioner>
         </Menu.Portal>
       </Menu.Root>
-      <span role="status" className="outcome">
-        {error !== null
-          ? error.message
-          : data !== undefined && variables !== undefined
-            ? SENT[variables.kind]
-            : ""}
-      </span>
+      <CommandOutcome progress={progress} />
     </span>
   );
 }

@@ -1,20 +1,24 @@
 /** What surrounds every page: navigation, where scores come from, and whether we are connected. */
 import { Toggle } from "@base-ui/react/toggle";
 import { ToggleGroup } from "@base-ui/react/toggle-group";
+import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useRouterState } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
+import { isStranger, sessionQuery } from "../api/session.ts";
 import { Clock } from "./Clock.tsx";
 import { Connection } from "./Connection.tsx";
 import { Icon, type IconName } from "./Icon.tsx";
+import { LoginForm } from "./LoginForm.tsx";
 import { useTimesShown, type TimesShown } from "./Moment.tsx";
 import { Provenance } from "./Provenance.tsx";
 import { keep, kept } from "./storage.ts";
 
 const PAGES: readonly {
-  to: "/at-risk" | "/alerts" | "/model" | "/system" | "/try";
+  to: "/" | "/at-risk" | "/alerts" | "/model" | "/system" | "/try";
   name: string;
   icon: IconName;
 }[] = [
+  { to: "/", name: "Now", icon: "now" },
   { to: "/at-risk", name: "At risk", icon: "wave" },
   { to: "/alerts", name: "Alerts", icon: "bell" },
   { to: "/model", name: "Model", icon: "curve" },
@@ -23,25 +27,36 @@ const PAGES: readonly {
 ];
 
 export function Frame() {
+  const { data: session } = useQuery(sessionQuery);
   useFocusOnNavigation();
+  if (isStranger(session)) {
+    // In place of the page, so that the address is still the one that was asked for.
+    return (
+      <main id="main" tabIndex={-1}>
+        <LoginForm />
+      </main>
+    );
+  }
+  // Nothing is hidden from whom the gateway has not told us of.
+  const predicts = session === undefined || session.scopes.includes("write");
   return (
     <div className="frame">
       <a className="skip" href="#main">
         Skip to the page
       </a>
       <header className="side">
-        <Link to="/at-risk" search={{}} className="brand" aria-label="Ebbtide, users at risk">
+        <Link to="/" search={{}} className="brand" aria-label="Ebbtide, now">
           <Icon name="wave" /> <span>Ebbtide</span>
         </Link>
         <nav aria-label="Pages">
           <ul className="pages">
-            {PAGES.map(({ to, name, icon }) => (
+            {PAGES.filter(({ to }) => to !== "/try" || predicts).map(({ to, name, icon }) => (
               <li key={to}>
                 <Link
                   to={to}
                   search={{}}
                   activeProps={{ "aria-current": "page" }}
-                  activeOptions={{ includeSearch: false }}
+                  activeOptions={{ includeSearch: false, exact: to === "/" }}
                 >
                   <Icon name={icon} />
                   <span>{name}</span>
@@ -51,6 +66,11 @@ export function Frame() {
           </ul>
         </nav>
         <div className="choices">
+          {session?.via === "session" && (
+            <Link to="/login" className="who">
+              {session.name}
+            </Link>
+          )}
           <Clock />
           <TimesChoice />
           <ThemeChoice />

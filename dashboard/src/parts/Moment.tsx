@@ -37,12 +37,23 @@ export function useDataNow(): number | null {
   return data?.asOf ?? null;
 }
 
-/** One moment; `by` the viewer's clock rather than the data's for what this machine noted. */
-export function Moment({ at, by = "data" }: { at: string | number; by?: "data" | "viewer" }) {
+/**
+ * One moment; `by` the viewer's clock rather than the data's for what this machine noted. `asOf`: the
+ * now of the answer it came with, where the data's clock runs faster than it is asked for.
+ */
+export function Moment({
+  at,
+  by = "data",
+  asOf,
+}: {
+  at: string | number;
+  by?: "data" | "viewer";
+  asOf?: number;
+}) {
   const dataNow = useDataNow();
   const { shown } = useTimesShown();
   const moment = typeof at === "number" ? at : Date.parse(at);
-  const now = by === "viewer" ? Date.now() : dataNow;
+  const now = by === "viewer" ? Date.now() : (asOf ?? dataNow);
   return (
     <time dateTime={new Date(moment).toISOString()} title={exact(moment)} className="moment">
       {shown === "exact" || now === null ? short(moment) : relative(moment, now)}

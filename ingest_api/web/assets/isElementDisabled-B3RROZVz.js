@@ -1,1 +1,0 @@
-import{ct as e,p as t,ut as n}from"./States-BlfiXNN5.js";var r=n(e(),1);function i(e){let n=t();return r.useCallback(t=>n.navigate({...t,from:t.from??e?.from}),[e?.from,n])}function a(e){return e==null||e.hasAttribute(`disabled`)||e.getAttribute(`aria-disabled`)===`true`}export{i as n,a as t};
