@@ -1,4 +1,4 @@
-# One image for all services: `ebbtide api`, `ebbtide scorer`, `ebbtide alerts`, `ebbtide delivery`.
+# One image for all services: `ebbtide api`, `ebbtide scorer`, `ebbtide alerts`, `ebbtide history`, `ebbtide delivery`.
 FROM python:3.12-slim
 
 ENV PYTHONDONTWRITEBYTECODE=1 \
@@ -20,8 +20,9 @@ COPY runtime runtime
 COPY ingest_api ingest_api
 COPY scorer scorer
 COPY alerts alerts
+COPY history history
 COPY ebbtide ebbtide
-RUN pip install --no-deps --no-build-isolation --no-index . && install -d -o ebbtide /app/artefact
+RUN pip install --no-deps --no-build-isolation --no-index . && install -d -o ebbtide /app/artefact /app/keys
 
 USER ebbtide
 

@@ -119,6 +119,21 @@ class OpenEpisode(msgspec.Struct, frozen=True, array_like=True):
     """Where the rule's own threshold is not what opened it: the cut of `top N a day`."""
 
 
+class Trial(msgspec.Struct, frozen=True, array_like=True):
+    """A user's part in the holdout's experiment: their first alert in it, and what followed."""
+
+    epoch: str
+    rule: str
+    arm: Arm
+    at: int
+    """When the alert occurred, epoch ms."""
+    horizon_days: int
+    back: bool = False
+    """The user has done something since."""
+    retained: bool = False
+    """They did so within the horizon."""
+
+
 class Episode(msgspec.Struct, frozen=True, array_like=True):
     """A user's last score and last alert, and the episode that is open, if any."""
 
@@ -137,6 +152,8 @@ class Episode(msgspec.Struct, frozen=True, array_like=True):
     """The last score, kept while an episode is open or a rule pending."""
     reached: int = 0
     """Of rules that ask for so many a day: the highest risk counted in this silence, millionths."""
+    trial: Trial | None = None
+    """Only under a policy that holds users out, or did."""
 
 
 _encoder = msgspec.msgpack.Encoder()

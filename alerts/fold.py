@@ -8,8 +8,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from alerts import policy as policies
-from alerts.episode import Episode
+from alerts import trial
+from alerts.episode import Episode, Trial
 from alerts.policy import Alerts
 from alerts.rules import Policy
 from alerts.top import Cuts, Tops
@@ -38,6 +41,8 @@ class PolicyFold:
         self.policy = policy
         self.episodes: dict[str, Episode | None] = {} if episodes is None else episodes
         self.tops = tops or Tops()
+        self.tried: list[tuple[str, trial.Change]] = []
+        """What the holdout's experiment has learned from these users, by user."""
         self._share = 1 / partitions
         self._due: list[tuple[int, str]] = []
         for user_id, episode in self.episodes.items():
@@ -49,6 +54,10 @@ class PolicyFold:
         before = self.episodes.get(score.user_id)
         cuts = self._cuts(before, score, counted=counted) if self.policy.tops else policies.NO_CUTS
         after, told = policies.judge(before, score, self.policy, cuts)
+        if after.trial is not None:
+            after = self._try(score.user_id, after, *trial.seen(after.trial, score))
+        if told:
+            after = self._alerted(score.user_id, after, told)
         self.episodes[score.user_id] = after
         if after.pending or after.open is not None:
             self._watch(score.user_id)
@@ -65,6 +74,9 @@ class PolicyFold:
 
     def erase(self, user_id: str) -> None:
         """Forget a user."""
+        before = self.episodes.get(user_id)
+        if before is not None:
+            self.tried += [(user_id, change) for change in trial.erased(before.trial)]
         self.episodes[user_id] = None
 
     def advance(self, clock_ms: int) -> list[Alerts]:
@@ -78,7 +90,7 @@ class PolicyFold:
             # An entry may be of before: then nothing happens, and a newer one is in the heap.
             after, alerts = policies.tick(episode, user_id, clock_ms, self.policy)
             if alerts:
-                self.episodes[user_id] = after
+                self.episodes[user_id] = self._alerted(user_id, after, alerts)
                 self._watch(user_id)
                 told.append(alerts)
         return told
@@ -103,6 +115,20 @@ class PolicyFold:
             for rule, below, reached in policies.crossed(before, score, self.policy):
                 self.tops.of(rule.name).count(below, reached)
         return cuts
+
+    def _alerted(self, user_id: str, episode: Episode, told: Alerts) -> Episode:
+        begun = trial.alerted(episode.trial, told, self.policy.holdout)
+        return self._try(user_id, episode, *begun)
+
+    def _try(
+        self,
+        user_id: str,
+        episode: Episode,
+        after: Trial | None,
+        changes: tuple[trial.Change, ...],
+    ) -> Episode:
+        self.tried += [(user_id, change) for change in changes]
+        return episode if after is episode.trial else replace(episode, trial=after)
 
     def _watch(self, user_id: str) -> None:
         moment = self.due(user_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -17,6 +17,7 @@ from alerts.fold import GRACE_MS, PolicyFold
 from alerts.inbox import Inbox
 from alerts.rules import Policy
 from alerts.top import Tops
+from alerts.trial import Change
 from contracts.alerts import ChurnAlert, encode_alert
 from contracts.commands import AlertCommand
 from contracts.partition import home
@@ -24,7 +25,8 @@ from contracts.partition import shard as shard_of
 from contracts.scores import ChurnScore, decode_score
 from contracts.times import NEVER, SECOND_MS, from_ms, to_ms
 from contracts.topics import ALERTS, CLOCK_HEADER, SCORES, cloud_event_headers
-from runtime import alert_index, keys
+from contracts.trials import decode_sums, encode_sums, total
+from runtime import alert_history, alert_index, keys
 from runtime.clock import wall_ms
 from runtime.dead_letters import DeadLetters, Run
 from runtime.handler import Opening, Record
@@ -63,6 +65,8 @@ class Desk:
     """Partitions whose inbox has something new."""
     now_ms: Callable[[], int] = wall_ms
     """For the header that says when an alert was published, and for looking now and then."""
+    tell: Callable[[Policy], Awaitable[None]] | None = None
+    """Tells others which policy is in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,10 @@ class AlertsHandler:
         fold = PolicyFold(policy, self._partitions, dict(stored), tops)
         outcome = self._judge_all(fold, items, log_time)
         effects = Effects()
+        erased = {item.user_id for item, _, _ in items if item.score is None}
         # Before they can have deliveries of what they did after the erasure.
-        await self._forget({item.user_id for item, _, _ in items if item.score is None}, effects)
+        await self._forget(erased, effects)
+        await self._keep(fold, outcome, erased, effects)
         with desk.metrics.stage_seconds.labels("publish").time():
             await self._publish(outcome.alerts)
         with desk.metrics.stage_seconds.labels("save").time():
@@ -139,6 +145,8 @@ class AlertsHandler:
     async def sweep(self, clock_ms: int) -> bool:
         """Do what people command, and end the waits that are over a while before `clock_ms`."""
         desk = self._desk
+        if desk.tell is not None:
+            await desk.tell(desk.policy(desk.now_ms()))
         commands = await self._commands()
         due = await self._due(clock_ms - GRACE_MS)
         if not commands and not due:
@@ -153,6 +161,7 @@ class AlertsHandler:
         for command, member in commands:
             outcome.add(fold.command(command))
             self._inbox.done(command, member, effects)
+        await self._keep(fold, outcome, (), effects)
         await self._publish(outcome.alerts)
         self._remember(stored, fold, due, outcome, effects)
         # Episodes move without the mark: who saves after another owner has read on is refused.
@@ -185,6 +194,26 @@ class AlertsHandler:
         self._desk.bell.discard(partition)
         self._looked_at = now
         return await self._inbox.waiting()
+
+    async def _keep(
+        self, fold: PolicyFold, outcome: Outcome, erased: Collection[str], effects: Effects
+    ) -> None:
+        """Add to the effects what people read of the alerts, and what a holdout has learned."""
+        redis, partition = self._desk.redis, self.marks.partition
+        if outcome.recent:
+            stored = await alert_history.load(redis, {alert.user_id for alert in outcome.recent})
+            known = {user: None if user in erased else value for user, value in stored.items()}
+            alert_history.remember(outcome.recent, known, effects)
+        if not fold.tried:
+            return
+        of_shards: dict[int, list[Change]] = {}
+        for user_id, change in fold.tried:
+            of_shards.setdefault(shard_of(user_id), []).append(change)
+        names = [keys.trials(shard, partition) for shard in of_shards]
+        with redis_errors("loading what a holdout has shown"):
+            before = await mget(redis, names)
+        for name, value, changes in zip(names, before, of_shards.values(), strict=True):
+            effects.put(name, encode_sums(total(changes, decode_sums(value))))
 
     async def _tops(self, policy: Policy) -> Tops | None:
         """The counts behind rules that ask for so many a day."""
@@ -298,6 +327,7 @@ class AlertsHandler:
                 effects.index(keys.recent_alerts(shard), member, None)
         for user_id in sorted(erased):
             await alert_index.forget(self._desk.redis, user_id, effects)
+            alert_history.forget(user_id, effects)
         if erased:
             await erasure.forget(self._desk.redis, erased, effects)
 

@@ -2,7 +2,9 @@
 
 Two logs meet here. The intake reads one and puts what it finds into an inbox beside the episodes;
 the handler of the scores, who alone writes episodes, empties it. Each moves its own watermark in
-the step that changes the inbox, so a command is put in once and done once.
+the step that changes the inbox, so a command is put in once and done once. A verdict concerns no
+episode's life: the intake keeps the one that stands for people to read (`runtime.verdicts`), and
+all of them stay on the topic.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from contracts.commands import AlertCommand, decode_command, encode_command
 from contracts.partition import SHARDS, home
 from contracts.partition import shard as shard_of
 from contracts.topics import COMMANDS
-from runtime import keys
+from runtime import alert_history, keys, verdicts
 from runtime.dead_letters import DeadLetters, Run
 from runtime.handler import Opening, Record
 from runtime.kafka import Publisher
@@ -63,6 +65,7 @@ class Intake:
         publisher: Publisher,
         dead_letters: DeadLetters,
         metrics: WorkerMetrics,
+        redis: Redis,
         topic: str,
         bell: set[int],
     ) -> None:
@@ -73,6 +76,7 @@ class Intake:
         self._publisher = publisher
         self._dead_letters = dead_letters
         self._metrics = metrics
+        self._redis = redis
         self._topic = topic
         self._bell = bell
         self._run = Run()
@@ -84,6 +88,7 @@ class Intake:
         """Put commands into the inbox of their user's home; park what is none."""
         effects = Effects()
         letters: list[BadLetter] = []
+        given: list[AlertCommand] = []
         rung = set()
         tripped = False
         for record in records:
@@ -102,11 +107,16 @@ class Intake:
             if record.offset < self.marks.next_offset(shard, self._log, self._beginning):
                 continue
             if command.kind == "verdict":
-                continue  # for whoever learns from them: they stay on the topic
+                given.append(command)
+                continue
             partition = home(command.user_id, await self._publisher.partitions(self._topic))
             place = float(record.offset)
             effects.index(keys.commands(shard, partition), encode_command(command), place)
             rung.add(partition)
+        stored = await alert_history.load(self._redis, {verdict.user_id for verdict in given})
+        for verdict in given:
+            alerts = alert_history.unpack(stored[verdict.user_id])
+            verdicts.remember(verdict, alerts, effects)
         if letters:
             await self._dead_letters.park(self.marks.partition, self._log, letters)
             self._metrics.parked.labels(COMMANDS).inc(len(letters))

@@ -8,9 +8,11 @@ from dataclasses import replace
 from alerts.handler import AlertsHandler, Desk
 from alerts.inbox import Intake
 from alerts.policy_source import PolicySource
+from alerts.policy_told import PolicyTold
 from alerts.settings import AlertsSettings
 from contracts.topics import ALERTS, COMMANDS, SCORES
 from runtime import service
+from runtime.clock import wall_ms
 from runtime.handler import Handler, Opening, OpenPartition
 from runtime.service import Parts, Prepare, Work
 
@@ -80,6 +82,7 @@ def opener(
         metrics=parts.metrics,
         episode_ttl_ms=settings.record_ttl_ms,
         bell=set() if bell is None else bell,
+        tell=PolicyTold(parts.redis, wall_ms).tell,
     )
 
     async def open_partition(opening: Opening) -> Handler:
@@ -98,6 +101,7 @@ def intake(parts: Parts, bell: set[int]) -> OpenPartition:
             publisher=parts.publisher,
             dead_letters=parts.dead_letters,
             metrics=parts.metrics,
+            redis=parts.redis,
             topic=SCORES,
             bell=bell,
         )

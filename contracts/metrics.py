@@ -11,6 +11,7 @@ class Metric(StrEnum):
     REQUESTS = "ebbtide_http_requests_total"  # counter by route, status
     REQUEST_SECONDS = "ebbtide_http_request_seconds"  # histogram by route
     REQUESTS_SHED = "ebbtide_http_requests_shed_total"  # counter by route, reason: told to retry
+    REQUESTS_REFUSED = "ebbtide_http_requests_refused_total"  # counter by reason: who may not
     EVENTS_ACCEPTED = "ebbtide_events_accepted_total"  # counter: acknowledged by Kafka
     EVENTS_REJECTED = "ebbtide_events_rejected_total"  # counter: refused with a reason
     SNAPSHOTS_DROPPED = "ebbtide_snapshots_dropped_total"  # counter: Kafka away, queue full
@@ -22,6 +23,7 @@ class Metric(StrEnum):
     BATCH_RECORDS = "ebbtide_batch_records"  # histogram by topic
     STAGE_SECONDS = "ebbtide_stage_seconds"  # histogram by stage of a batch
     RECORDS_PARKED = "ebbtide_records_parked_total"  # counter by topic: sent to the dead letters
+    RECORDS_SKIPPED = "ebbtide_records_skipped_total"  # counter by topic: unreadable, passed over
     RECORDS_SENT_HOME = "ebbtide_records_sent_home_total"  # counter: keyed by another partitioner
     REFUSED_WRITES = "ebbtide_refused_writes_total"  # counter by topic: the store held another mark
     RESTARTS = "ebbtide_worker_restarts_total"  # counter: a stalled worker started itself again

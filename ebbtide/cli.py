@@ -17,11 +17,13 @@ from typing import Final, NoReturn
 from contracts.errors import BadRecord, ChurnError, Misconfigured
 
 COMMANDS: Final[dict[str, str]] = {
-    "up": "run everything here: broker, store, gateway, scorer, alerts",
+    "up": "run everything here: broker, store, gateway, scorer, alerts, history",
     "api": "run the gateway alone",
     "scorer": "run one scorer",
     "alerts": "run the alerts worker; check, test and follow alerts",
     "delivery": "run the delivery worker: tell the channels of a policy file",
+    "history": "run the history worker: what the dashboard shows of the past",
+    "keys": "make API keys, and look at those of a file",
     "train": "train a model on recorded events",
     "score": "score the users of recorded events as of a moment",
     "simulate": "make up a population and its activity",

@@ -11,7 +11,14 @@ from typing import Final
 
 from contracts.activity import FoldRules
 from contracts.errors import ArtefactMismatch
-from model.artefact import MANIFEST_FILE, MODEL_FILE, load, read_manifest, require_rules
+from model.artefact import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    QUALITY_FILE,
+    load,
+    read_manifest,
+    require_rules,
+)
 from model.event_log import event_log
 from model.simulator import Population, simulate
 from model.training import LearnedInputs, Say, Trained, TrainingSettings, learn_inputs, train
@@ -33,13 +40,16 @@ def ensure(folder: Path) -> None:
     # Either file shows that somebody put a model here.
     if (folder / MANIFEST_FILE).exists() or (folder / MODEL_FILE).exists():
         try:
-            require_rules(load(folder), rules)
+            model = load(folder)
+            require_rules(model, rules)
         except ArtefactMismatch as error:
             if read_manifest(folder).origin != ORIGIN:
                 raise
             why = f"the demo model is of no use any more ({error})"
         else:
-            return
+            if model.origin != ORIGIN or QUALITY_FILE in model.manifest.beside:
+                return
+            why = "the demo model does not tell what its page shows"
     _say(f"{why}: training one on a simulated population, under a minute")
     model = train_demo_model(POPULATION, SETTINGS, rules, say=_say).save(folder)
     _say(f"model {model.version} written to {folder}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from alerts.delivery.intake import alert_of
@@ -19,11 +19,10 @@ from contracts.errors import BadRecord, LogUnavailable
 from contracts.events import LogPlace, Text, decode, erased_user, row, with_event_id
 from contracts.times import LATEST_MS
 from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SENT_HOME_HEADER, dead_letter
-from runtime.handler import Record
-from runtime.kafka import Message, Publisher, at_end, producer
-from runtime.letters import BadLetter, Letter, Original, note_of_replay, unpack
+from runtime.kafka import Message, Publisher, producer
+from runtime.letter_log import LetterLog
+from runtime.letters import BadLetter, Letter, Original, note_of_replay
 from runtime.settings import ServiceSettings
-from runtime.topic_id import TopicIds
 
 FROM_HEADER: Final = "ebbtide-replayed-from"
 """On a record that went back: the source of the one it stands for."""
@@ -143,42 +142,12 @@ class LetterBox:
     def __init__(self, settings: ServiceSettings, topic: str) -> None:
         self._settings = settings
         self._topic = topic
-        self._name = dead_letter(topic)
 
-    async def letters(self, wanted: Wanted) -> list[Letter]:
+    async def letters(self, wanted: Wanted) -> AsyncIterator[Letter]:
         """The letters that are meant, by the place they lie in; raises LogUnavailable."""
-        partitions = await self._partitions()
-        if not partitions:
-            return []
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka_bootstrap_servers,
-            auto_offset_reset="none",
-            isolation_level="read_committed",
-        )
-        records: dict[int, list[Record]] = {}
-        try:
-            await consumer.start()
-            consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            while not await at_end(consumer, partitions):
-                for tp, batch in (await consumer.getmany(timeout_ms=500)).items():
-                    records.setdefault(tp.partition, []).extend(batch)
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise LogUnavailable(f"Kafka, reading {self._name}: {error!r}") from error
-        finally:
-            await consumer.stop()
-        found = [letter for number in sorted(records) for letter in unpack(records[number])]
-        return [letter for letter in found if letter in wanted]
-
-    async def _partitions(self) -> list[TopicPartition]:
-        """Those of the dead-letter topic, none when it does not exist; raises LogUnavailable."""
-        # Not the consumer's `partitions_for_topic`: it may not have heard of the topic yet.
-        ids = TopicIds(self._settings.kafka_bootstrap_servers)
-        try:
-            topic = await ids.incarnation(self._name)
-        finally:
-            await ids.close()
-        return [TopicPartition(self._name, n) for n in range(topic.partitions if topic else 0)]
+        async for letter in LetterLog(self._settings).every(self._topic):
+            if letter in wanted:
+                yield letter
 
     @asynccontextmanager
     async def returning(self) -> AsyncIterator[Returns]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Header, Path
@@ -24,6 +24,7 @@ from contracts.errors import LogUnavailable
 from contracts.times import DAY_MS, HOUR_MS, from_ms, to_ms
 from contracts.topics import COMMANDS, cloud_event_headers
 from ingest_api import bodies, openapi
+from ingest_api.access import actor
 from ingest_api.log import ActivityLog
 from ingest_api.metrics import GatewayMetrics
 from ingest_api.problems import CommandUnavailable, FieldError, Invalid, UnknownAlert
@@ -56,7 +57,7 @@ class Acknowledgement(msgspec.Struct, forbid_unknown_fields=True):
     """Somebody takes care of it: the episode does not escalate."""
 
     actor: Actor = ""
-    """Who, as you call them."""
+    """Who, as you call them. With keys it is the key's name, whatever stands here."""
     note: Note = ""
 
 
@@ -89,9 +90,6 @@ class CommandAccepted(msgspec.Struct, frozen=True):
     user_id: str
     dedup_key: str
     until: datetime | None = None
-
-
-Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 def router(
@@ -138,8 +136,9 @@ def router(
         responses=_RESPONSES,
     )
     async def acknowledge(request: Request, alert_id: AlertId, key: Key = None) -> Response:
-        said = _read(Acknowledgement, await bodies.read(request, MAX_BYTES))
-        return await publish(alert_id, key, "acknowledge", actor=said.actor, note=said.note)
+        said = bodies.decode(Acknowledgement, await bodies.read(request, MAX_BYTES))
+        who = actor(request, said.actor)
+        return await publish(alert_id, key, "acknowledge", actor=who, note=said.note)
 
     @routes.post(
         "/alerts/{alert_id}/snooze",
@@ -149,9 +148,10 @@ def router(
         responses=_RESPONSES,
     )
     async def snooze(request: Request, alert_id: AlertId, key: Key = None) -> Response:
-        said = _read(Snooze, await bodies.read(request, MAX_BYTES))
+        said = bodies.decode(Snooze, await bodies.read(request, MAX_BYTES))
         until = snoozed_until(said, now())
-        return await publish(alert_id, key, "snooze", until=until, actor=said.actor, note=said.note)
+        who = actor(request, said.actor)
+        return await publish(alert_id, key, "snooze", until=until, actor=who, note=said.note)
 
     @routes.post(
         "/alerts/{alert_id}/verdict",
@@ -165,9 +165,10 @@ def router(
         responses=_RESPONSES,
     )
     async def verdict(request: Request, alert_id: AlertId, key: Key = None) -> Response:
-        said = _read(Judgement, await bodies.read(request, MAX_BYTES))
+        said = bodies.decode(Judgement, await bodies.read(request, MAX_BYTES))
+        who = actor(request, said.actor)
         return await publish(
-            alert_id, key, "verdict", verdict=said.verdict, actor=said.actor, note=said.note
+            alert_id, key, "verdict", verdict=said.verdict, actor=who, note=said.note
         )
 
     return routes
@@ -196,18 +197,6 @@ def snoozed_until(said: Snooze, now_ms: int) -> datetime:
 _RESPONSES: Final = openapi.responses(
     {202: openapi.of(CommandAccepted, "Kafka has it.")}, 400, 404, 408, 413, 415, 422, 503
 )
-
-
-def _read(kind: type[Body], body: bytes) -> Body:
-    """Raises Malformed, or Invalid naming every field that does not fit."""
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        value = bodies.lenient(body)
-        if not isinstance(error, msgspec.ValidationError) and bodies.not_finite(value) is None:
-            raise bodies.malformed(error) from None
-        errors = bodies.field_errors(kind, value) or [FieldError("", str(error))]
-        raise Invalid(errors) from None
 
 
 def _in_text(said: dict[str, Any]) -> list[str]:

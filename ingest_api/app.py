@@ -5,36 +5,57 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from contracts.activity import FoldRules
 from ingest_api import (
     alert_commands,
+    alert_effect,
+    alert_list,
     alert_stream,
+    alert_verdicts,
     app_assets,
+    audit,
+    dead_letters,
+    deliveries,
+    docs_page,
+    drift,
     events,
     health,
     metrics,
     model_page,
     moments,
     openapi,
+    policy,
+    population,
     predict,
     problems,
+    session_routes,
+    storm,
+    system,
+    user_alerts,
+    user_events,
+    user_export,
+    user_history,
+    user_list,
 )
 from ingest_api import users as user_pages
+from ingest_api.access_gate import Access, Gate, across_origins
 from ingest_api.admission import Limits
 from ingest_api.alert_feed import AlertFeed
+from ingest_api.audit import Trail
 from ingest_api.background import beside
+from ingest_api.guards import Guarded
 from ingest_api.head import Head
 from ingest_api.log import ActivityLog
 from ingest_api.predictions import Predictor
@@ -43,7 +64,9 @@ from ingest_api.quick import QuickPredict
 from ingest_api.records import UserReader
 from ingest_api.shedding import Shedding
 from ingest_api.snapshots import Snapshots
-from model.artefact import Model
+from ingest_api.system import Machine
+from ingest_api.turns import Turns
+from model.artefact import Beside, Model
 from model.reasons import Explainer
 from runtime.clock import wall_ms
 
@@ -59,7 +82,10 @@ who fall silent. Errors are problem details (RFC 9457)."""
 class Gateway(FastAPI):
     """The framework's application, behind what is asked before any of it."""
 
-    front: ASGIApp
+    front: Shedding
+    turns: Turns
+    quick: QuickPredict
+    """Asked by the server before `front` is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.front(scope, receive, send)
@@ -81,6 +107,9 @@ def create_app(
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     registry: CollectorRegistry | None = None,
     feed: AlertFeed | None = None,
+    machine: Machine | None = None,
+    told: Beside = Beside(),  # noqa: B008 - a frozen value
+    access: Access = Access(),  # noqa: B008 - a frozen value
     background: Sequence[Background] = (),
     on_failure: Callable[[], None] = lambda: None,
 ) -> FastAPI:
@@ -88,32 +117,124 @@ def create_app(
 
     now: epoch ms, the time of what states none. feed: what `/alerts/stream` follows; without one,
     that route is not there. Its listeners stay until it is closed: do so before the server waits
-    for its requests. background: run from start to end of the app; when one fails, `on_failure` is
-    called, for a gateway must not live on half-working.
+    for its requests. machine: what `/system`, `/dead-letters` and `/model/drift` look at; without
+    one, those are not there. told: what lies beside the model. background: run from start to end
+    of the app; when one fails, `on_failure` is called, for a gateway must not live on half-working.
+    access: who may ask; by default everybody on this machine.
     """
     measures = metrics.GatewayMetrics(registry or CollectorRegistry())
     writer = EventWriter(clock)
     snapshots = Snapshots(log, writer, measures, now)
+    trail = Trail(access.audit)
     explainer = Explainer(model)
     predictor = Predictor(model, explainer)
+    moments_of = _moments(clock, reader, now)
     users = user_pages.Users(
         model=model,
         reader=reader,
-        moments=_moments(clock, reader, now),
+        moments=moments_of,
         alert_threshold=alert_threshold,
         explainer=explainer,
         rules=rules,
+    )
+
+    listing = user_list.UserList(
+        model=model,
+        reader=reader,
+        moments=users.moments,
+        alert_threshold=alert_threshold,
+        explainer=explainer,
+        rules=rules,
+        now=now,
     )
 
     async def prepare() -> None:
         # Beside the first requests, so that no question for reasons waits for it.
         await beside(explainer.prepare)
 
+    running = [*background, snapshots.run, trail.run, prepare]
+    if feed is not None:
+        running.append(feed.run)
+    if access.keys is not None:
+        running.append(access.keys.watch)
+    app = Gateway(
+        title="Ebbtide",
+        version=version("ebbtide"),
+        description=_DESCRIPTION,
+        lifespan=_beside_it(running, on_failure),
+        # It loads its parts from another host; ours loads nothing.
+        docs_url=None,
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.add_middleware(metrics.Measured, metrics=measures)
+    app.add_middleware(Head)
+    # Here and not in the server, for what comes first has no use for it; the variable is uvicorn's.
+    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
+    gate = Gate(Guarded(app.routes_only), access, measures, trail)
+    app.front = Shedding(across_origins(gate, access), measures, limits)
+    app.turns = Turns(app.front)
+    app.quick = QuickPredict(predictor, snapshots, measures, gate.may_predict)
+    app.include_router(
+        predict.router(predictor=predictor, snapshots=snapshots, score_record=users.score_record)
+    )
+    app.include_router(events.router(log=log, writer=writer, now=now, metrics=measures))
+    # Before the user's page: its path takes whatever comes behind a slash.
+    for part in (user_events, user_history, user_alerts):
+        app.include_router(part.router(users=users))
+    app.include_router(user_list.router(users=listing))
+    app.include_router(user_export.router(users=listing))
+    app.include_router(user_pages.router(users=users, log=log, now=now))
+    app.include_router(alert_commands.router(reader=reader, log=log, now=now, metrics=measures))
+    if feed is not None:
+        app.include_router(alert_stream.router(feed=feed, metrics=measures))
+    for of_desk in (
+        alert_verdicts.router(desk=reader.desk),
+        alert_effect.router(desk=reader.desk, now=now),
+        # Behind the others: its path for one alert takes any name.
+        alert_list.router(desk=reader.desk, now=now),
+        deliveries.router(desk=reader.desk, now=now),
+        storm.router(desk=reader.desk, now=now),
+        policy.router(desk=reader.desk),
+    ):
+        app.include_router(of_desk)
+    app.include_router(model_page.router(model=model, beside=told))
+    if machine is not None:
+        app.include_router(population.router(redis=machine.redis))
+        for routes in _operation(
+            machine, model, told, log=log, reader=reader, moments=moments_of, clock=clock
+        ):
+            app.include_router(routes)
+    app.include_router(
+        health.router(
+            model_version=model.version,
+            kafka=health.Dependency(log.ping),
+            redis=health.Dependency(reader.ping),
+            registry=measures.registry,
+        )
+    )
+
+    app.include_router(session_routes.router(access=access, sessions=gate.sessions, trail=trail))
+    app.include_router(audit.router(access.audit))
+    app.include_router(app_assets.router())
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/app/")
+
+    openapi.install(app, needs_key=access.keys is not None)
+    app.include_router(docs_page.router(app.openapi))
+    return app
+
+
+def _beside_it(
+    running: Sequence[Background], on_failure: Callable[[], None]
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """What runs from the start to the end of the app."""
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        running = [*background, snapshots.run, prepare]
-        if feed is not None:
-            running.append(feed.run)
         tasks = [asyncio.create_task(run()) for run in running]
         for task in tasks:
             task.add_done_callback(lambda done: _notice(done, on_failure))
@@ -126,48 +247,30 @@ def create_app(
                 with suppress(asyncio.CancelledError, Exception):  # already noticed
                     await task
 
-    app = Gateway(
-        title="Ebbtide",
-        version=version("ebbtide"),
-        description=_DESCRIPTION,
-        lifespan=lifespan,
-        docs_url="/docs",
-        redoc_url=None,
-    )
-    problems.install(app)
-    app.add_middleware(metrics.Measured, metrics=measures)
-    app.add_middleware(Head)
-    # Here and not in the server, for what comes first has no use for it; the variable is uvicorn's.
-    trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
-    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
-    quick = QuickPredict(app.routes_only, predictor, snapshots, measures)
-    app.front = Shedding(quick, measures, limits)
-    app.include_router(
-        predict.router(predictor=predictor, snapshots=snapshots, score_record=users.score_record)
-    )
-    app.include_router(events.router(log=log, writer=writer, now=now, metrics=measures))
-    app.include_router(user_pages.router(users=users, log=log, now=now))
-    app.include_router(alert_commands.router(reader=reader, log=log, now=now, metrics=measures))
-    if feed is not None:
-        app.include_router(alert_stream.router(feed=feed, metrics=measures))
-    app.include_router(model_page.router(model=model))
-    app.include_router(
-        health.router(
-            model_version=model.version,
-            kafka=health.Dependency(log.ping),
-            redis=health.Dependency(reader.ping),
-            registry=measures.registry,
-        )
-    )
+    return lifespan
 
-    app.include_router(app_assets.router())
 
-    @app.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return RedirectResponse("/docs")
-
-    openapi.install(app)
-    return app
+def _operation(
+    machine: Machine,
+    model: Model,
+    told: Beside,
+    *,
+    log: ActivityLog,
+    reader: UserReader,
+    moments: Callable[[np.ndarray], Awaitable[np.ndarray]],
+    clock: Literal["wall", "stream"],
+) -> list[APIRouter]:
+    """What those who look after the machine and the model ask for."""
+    look = system.Look(machine, ping_kafka=log.ping, clock=clock, model_version=model.version)
+    live = drift.Drift(
+        model, told.quality, machine.redis, load=reader.load, moments=moments, now=machine.now
+    )
+    letters = dead_letters.LetterLook(machine.letters, machine.ends)
+    return [
+        system.router(look=look),
+        dead_letters.router(look=letters),
+        drift.router(drift=live),
+    ]
 
 
 def _moments(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from ingest_api.problems import FieldError, Malformed, TooLarge, TooSlow, WrongMediaType
+from ingest_api.problems import FieldError, Invalid, Malformed, TooLarge, TooSlow, WrongMediaType
 
 SHOWN_CHARACTERS: Final = 40
 BODY_SECONDS: Final = 30.0
 """How long a body may take to arrive: a client that never ends must not hold us for ever."""
+
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 async def read(request: Request, limit: int) -> bytes:
@@ -47,6 +49,18 @@ async def read(request: Request, limit: int) -> bytes:
         # Nobody hears this; but it is no fault of ours and must not be logged and counted as one.
         raise Malformed("not JSON: the connection ended before the body did") from None
     return bytes(body)
+
+
+def decode(kind: type[Body], body: bytes) -> Body:
+    """The body as a `kind`; raises Malformed, or Invalid naming every field that does not fit."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        value = lenient(body)
+        if not isinstance(error, msgspec.ValidationError) and not_finite(value) is None:
+            raise malformed(error) from None
+        errors = field_errors(kind, value) or [FieldError("", str(error))]
+        raise Invalid(errors) from None
 
 
 def malformed(error: Exception) -> Malformed:

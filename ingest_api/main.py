@@ -17,22 +17,35 @@ from redis.backoff import NoBackoff
 
 from contracts.errors import Misconfigured
 from contracts.topics import ALERTS
+from ingest_api.access_gate import Access
+from ingest_api.access_keys import KeysFile
 from ingest_api.alert_feed import AlertFeed
 from ingest_api.app import Background, create_app
+from ingest_api.audit import RedisAudit
 from ingest_api.log import KafkaLog
 from ingest_api.moments import StreamNow
 from ingest_api.protocol import BoundedProtocol
 from ingest_api.records import READ_SECONDS, RedisUsers
+from ingest_api.sessions import RedisSessions
 from ingest_api.settings import GatewaySettings
-from model.artefact import Model, load, require_rules
+from ingest_api.system import Machine
+from model.artefact import Model, load, load_beside, require_rules
 from runtime import logs
 from runtime.clock import wall_ms
+from runtime.letter_log import LetterLog
+from runtime.log_ends import LogEnds
 from runtime.store import connect
 from runtime.tail import tail
 
 logger = structlog.get_logger(__name__)
 
 BACKLOG = 2048
+ACCEPTED_AT_ONCE = 16
+"""New connections in a round of the loop: uvloop takes one a listening socket, and then looks after
+all others first, so that under load a new one would wait for as many rounds as there are before
+it."""
+GARBAGE = (10_000, 20, 20)
+"""For the collector: a look after so many objects more, and a longer one after so many looks."""
 OTHER_FILES = 512
 """Connections to Redis and Kafka among them: one to Redis for each request that reads it."""
 DRAIN_SECONDS = 10
@@ -47,11 +60,13 @@ def main() -> int:
     """
     settings = _settings()
     logs.configure(settings, "gateway")
+    settings.require_access()
+    key_file = None if settings.api_keys_file is None else KeysFile(settings.api_keys_file)
     model = load(settings.model_dir, trusted_sha256=settings.model_sha256)
     require_rules(model, settings.fold_rules)
     _make_room(settings.max_connections)
     with _listen(settings.host, settings.port) as listener:
-        return _serve(settings, model, listener)
+        return _serve(settings, model, key_file, listener)
 
 
 class Server(uvicorn.Server):
@@ -97,7 +112,9 @@ def _make_room(connections: int) -> None:
             logger.warning("few_files", granted=granted, wanted=wanted)
 
 
-def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> int:
+def _serve(
+    settings: GatewaySettings, model: Model, key_file: KeysFile | None, listener: socket.socket
+) -> int:
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -108,7 +125,8 @@ def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> 
     log = KafkaLog(settings)
     feed = AlertFeed(partial(tail, settings, ALERTS))
     stream_now = StreamNow(reader)
-    background: list[Background] = [log.run]
+    ends = LogEnds(settings)
+    background: list[Background] = [log.run, ends.run]
     if settings.clock == "stream":
         background.append(stream_now.run)
     failed = False
@@ -129,6 +147,17 @@ def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> 
         now=stream_now if settings.clock == "stream" else wall_ms,
         registry=registry,
         feed=feed,
+        machine=Machine(redis, ends, LetterLog(settings)),
+        told=load_beside(settings.model_dir, model.manifest),
+        access=Access(
+            keys=key_file,
+            allowed_hosts=settings.allowed_hosts,
+            cors_origins=settings.cors_origins,
+            public_url=settings.public_url,
+            session_hours=settings.session_hours,
+            sessions=RedisSessions(redis),
+            audit=RedisAudit(redis),
+        ),
         background=background,
         on_failure=fail,
     )
@@ -154,5 +183,8 @@ def _serve(settings: GatewaySettings, model: Model, listener: socket.socket) -> 
     logger.info("listening", host=host, port=port, model=model.version)
     # What was made so far stays: a full collection need not look at all of it while requests wait.
     gc.freeze()
-    server.run(sockets=[listener])
+    # A request leaves some dozens of objects behind, most of them in no cycle: looking for those
+    # after every 700 objects costs a third of what a request does.
+    gc.set_threshold(*GARBAGE)
+    server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))])
     return 1 if failed or not server.started else 0

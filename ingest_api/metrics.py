@@ -32,6 +32,10 @@ class GatewayMetrics:
             Metric.REQUESTS_SHED, "Requests told to come again, and not counted as answered.",
             ("route", "reason"), registry=registry,
         )  # fmt: skip
+        self.refused = Counter(
+            Metric.REQUESTS_REFUSED, "Requests of those who may not, not counted as answered.",
+            ("reason",), registry=registry,
+        )  # fmt: skip
         self.events_accepted = Counter(
             Metric.EVENTS_ACCEPTED, "Events Kafka acknowledged.", registry=registry
         )

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 from starlette.responses import Response
 
+from contracts.bands import SIMULATOR
 from contracts.events import MAX_TENURE_DAYS, MAX_TOTAL_MINUTES, MAX_TOTAL_PAGES
 from ingest_api import openapi
-from model.artefact import Model, Period
+from model.artefact import Beside, Model, Period
 from model.features import FEATURES, PREDICT_INPUTS, Feature
-from model.figures import Figures
+from model.figures import Check, Figures, PeriodCheck
+from model.quality import Quality
 
 # What the request may state is narrower than what a record may come to.
 _ACCEPTED: Final = {
@@ -64,9 +66,40 @@ class ModelPage(msgspec.Struct, frozen=True):
     """Of the four-input estimator behind `/predict`."""
     features: tuple[DescribedFeature, ...]
     predict_inputs: tuple[DescribedFeature, ...]
+    is_simulated: bool
+    """Learned from no real user: the figures say nothing about anybody's users."""
+    churn: str
+    """What counted as churn."""
+    log: Period
+    calibration: str
+    """What was adopted; the figures are those with it."""
+    silence: dict[str, Check]
+    """Whether probabilities are right along a silence, and for newcomers."""
+    periods: tuple[PeriodCheck, ...]
+    """Each was predicted from what came before it."""
+    base_rates: dict[str, float]
+    """Churn among active users by month (YYYY-MM)."""
+    unseen_users: Figures | None
+    """On users who gave it no training row."""
+    memory_days: int | None
+    """How far back it learned from; null: everything."""
+    predict_origin: str
+    """What the four-input estimator learned from."""
+    notes: tuple[str, ...]
+    """What a person should know before acting on it."""
+    has_report: bool
+    """Whether `/model/report` has one."""
 
 
-def model_page(model: Model) -> ModelPage:
+class QualityPage(msgspec.Struct, frozen=True):
+    """How the model's predictions did in training."""
+
+    model_version: str
+    quality: Quality | None
+    """null: the model was trained by a release that did not keep it, or it was not copied."""
+
+
+def model_page(model: Model, has_report: bool = False) -> ModelPage:
     """The page of a loaded model."""
     manifest = model.manifest
     chosen = manifest.candidates.get(manifest.candidate)
@@ -89,6 +122,18 @@ def model_page(model: Model) -> ModelPage:
         predict_inputs=tuple(
             _described(feature, _ACCEPTED[feature.name]) for feature in PREDICT_INPUTS
         ),
+        is_simulated=model.origin == SIMULATOR,
+        churn=manifest.churn,
+        log=manifest.log,
+        calibration=manifest.calibration,
+        silence=manifest.silence,
+        periods=manifest.periods,
+        base_rates=manifest.base_rates,
+        unseen_users=manifest.unseen_users,
+        memory_days=None if manifest.memory is None else manifest.memory.days,
+        predict_origin=model.inputs_origin,
+        notes=manifest.notes,
+        has_report=has_report,
     )
 
 
@@ -105,10 +150,19 @@ def _described(feature: Feature, high: float) -> DescribedFeature:
     )
 
 
-def router(*, model: Model) -> APIRouter:
-    """The route of a loaded model."""
+REPORT_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; sandbox"
+)
+"""The report is one file with its style inside, and whoever made the model wrote it: it may show
+itself and do nothing."""
+
+
+def router(*, model: Model, beside: Beside) -> APIRouter:
+    """The routes of a loaded model and of what is told of it."""
     routes = APIRouter(tags=["model"])
-    page = model_page(model)
+    page = model_page(model, beside.report is not None)
+    quality = QualityPage(model.version, beside.quality)
 
     @routes.get(
         "/model",
@@ -117,5 +171,30 @@ def router(*, model: Model) -> APIRouter:
     )
     async def get_model() -> Response:
         return openapi.reply(page)
+
+    @routes.get(
+        "/model/quality",
+        summary="Calibration, lift and effects, from the model's training",
+        responses=openapi.responses(
+            {200: openapi.of(QualityPage, "Of walk-forward predictions.")}, 503
+        ),
+    )
+    async def get_quality() -> Response:
+        return openapi.reply(quality)
+
+    @routes.get(
+        "/model/report",
+        summary="The report of the model's training",
+        response_class=Response,
+        responses={
+            200: {"content": {"text/html": {"schema": {"type": "string"}}}},
+            **openapi.responses({}, 404),
+        },
+    )
+    async def get_report() -> Response:
+        if beside.report is None:
+            raise HTTPException(404)
+        headers = {"Content-Security-Policy": REPORT_POLICY, "Cache-Control": "no-cache"}
+        return Response(beside.report, media_type="text/html", headers=headers)
 
     return routes

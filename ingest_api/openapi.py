@@ -13,17 +13,22 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
+from ingest_api.access import LOOKING, row_of
 from ingest_api.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, Problem
 
 _REF: Final = "#/components/schemas/{name}"
 
 _PROBLEMS: Final[Mapping[int, str]] = {
     400: "The path or the body is no text, or the body no JSON.",
-    404: "Nothing is known of the user.",
+    401: "No key came along, or one that is unknown or has expired.",
+    403: "The key may not do that, or a page of another origin asks.",
+    404: "Nothing is known of whom or what the path names.",
     408: "The body took too long to arrive.",
     413: "More than is taken at once.",
     415: "The body was not sent as application/json, or not as it is (content-encoding).",
     422: "Something breaks a limit; `errors` names the fields and what would fit.",
+    421: "The gateway is not called by the name in `Host`.",
+    429: "Too many wrong keys came from one address.",
     503: "A dependency does not answer, or more is asked for than can be done: come again after "
     "`Retry-After` seconds.",
 }
@@ -111,8 +116,8 @@ def responses(good: Mapping[int, Described], *problems: int) -> dict[int | str, 
     return told
 
 
-def install(app: FastAPI) -> None:
-    """Complete the document FastAPI makes of the routes with the schemas they refer to."""
+def install(app: FastAPI, *, needs_key: bool) -> None:
+    """Complete the document FastAPI makes of the routes: the schemas they refer to, who may ask."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -122,11 +127,41 @@ def install(app: FastAPI) -> None:
                 description=app.description,
                 routes=app.routes,
             )
+            _tell_access(made, needs_key=needs_key)
             made.setdefault("components", {})["schemas"] = components(_referred(made))
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _tell_access(document: dict[str, Any], *, needs_key: bool) -> None:
+    """Add to every operation which scope it takes, and what who has none is told."""
+    if needs_key:
+        document.setdefault("components", {})["securitySchemes"] = {
+            "key": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "A key of `ebbtide keys new`. The dashboard's login is a cookie "
+                "that stands for one.",
+            }
+        }
+    for path, operations in document["paths"].items():
+        row = row_of(path)
+        for method, operation in operations.items():
+            looks = method.upper() in LOOKING
+            scope = None if row is None else row.look if looks else row.change
+            told = [421] if scope is None else [401, 403, 421]
+            if scope is None and not looks:
+                told.append(403)
+            for status in told:
+                operation["responses"].setdefault(str(status), responses({}, status)[status])
+            if scope is not None:
+                said = operation.get("description", "")
+                note = f"With keys, takes the scope `{scope}`."
+                operation["description"] = f"{said}\n\n{note}" if said else note
+                if needs_key:
+                    operation["security"] = [{"key": []}]
 
 
 def components(kinds: list[type[msgspec.Struct]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from contracts.errors import ChurnError, LogUnavailable, StoreUnavailable, Unavailable
+from ingest_api.access import Caller, Scope
 
 logger = structlog.get_logger(__name__)
 
@@ -95,8 +96,62 @@ class Overloaded(Unavailable):
     """More is asked for at once than can be done."""
 
 
+class NoKey(RequestError):
+    """Nobody knows who asks; `given`: a key was, and it is no good."""
+
+    def __init__(self, reason: str, *, given: bool) -> None:
+        super().__init__(reason)
+        self.headers = {
+            "WWW-Authenticate": 'Bearer realm="ebbtide"' + ', error="invalid_token"' * given
+        }
+
+
+class NotAllowed(RequestError):
+    """Who asks is known, and may not."""
+
+    def __init__(self, reason: str, *, scope: Scope, caller: Caller) -> None:
+        super().__init__(reason)
+        self.caller = caller
+        self.headers = {
+            "WWW-Authenticate": 'Bearer realm="ebbtide", error="insufficient_scope", '
+            f'scope="{scope}"'
+        }
+
+
+class ForeignPage(RequestError):
+    """A page of another origin makes a browser ask."""
+
+
+class WrongHost(RequestError):
+    """The gateway is not called by this name."""
+
+
+class NoSuchPath(RequestError):
+    """Nothing is there."""
+
+
+class TooManyTries(RequestError):
+    """Too many wrong keys from one address."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"too many wrong keys came from this address: wait for {seconds} s")
+        self.headers = {"Retry-After": str(seconds)}
+
+
+class SessionsUnavailable(StoreUnavailable):
+    """Redis does not say whether a login holds."""
+
+
+class AuditUnavailable(StoreUnavailable):
+    """Redis does not give the audit log."""
+
+
 class UnknownAlert(RequestError):
     """No alert and no episode has this id."""
+
+
+class UnknownDelivery(RequestError):
+    """No delivery has this id."""
 
 
 class CommandUnavailable(LogUnavailable):
@@ -122,7 +177,16 @@ class NotReady(Unavailable):
 
 _ANSWERS: Final[dict[type[ChurnError], tuple[int, str, str]]] = {
     Malformed: (400, "malformed", "What came is no text or no JSON"),
+    NoKey: (401, "no-key", "A key is needed"),
+    NotAllowed: (403, "not-allowed", "This key may not do that"),
+    ForeignPage: (403, "foreign-page", "Another page's request is not taken"),
+    NoSuchPath: (404, "no-such-path", "Not Found"),
+    WrongHost: (421, "wrong-host", "The gateway is not called by this name"),
+    TooManyTries: (429, "too-many-tries", "Too many wrong keys"),
+    SessionsUnavailable: (503, "sessions-unavailable", "Logins cannot be checked now"),
+    AuditUnavailable: (503, "audit-unavailable", "The audit log cannot be read now"),
     UnknownUser: (404, "unknown-user", "Nothing is known of this user"),
+    UnknownDelivery: (404, "unknown-delivery", "No delivery has this id"),
     UnknownAlert: (404, "unknown-alert", "No alert has this id"),
     TooSlow: (408, "too-slow", "The body took too long to arrive"),
     TooLarge: (413, "too-large", "More than is taken at once"),
@@ -146,7 +210,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-def problem_of(error: ChurnError) -> Problem:
+def problem_of(error: Exception) -> Problem:
     """The problem an error of ours is told as; a bug's if the table does not know it."""
     for kind in type(error).__mro__:
         if kind in _ANSWERS:
@@ -192,7 +256,13 @@ async def _on_churn_error(_: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem is _BUG:
         logger.error("unmapped_error", exc_info=error)
-    return answer(problem)
+    return answer(problem, headers_of(error))
+
+
+def headers_of(error: ChurnError) -> Mapping[str, str]:
+    """What the answer to an error says beside its body."""
+    found: Mapping[str, str] = getattr(error, "headers", {})
+    return found
 
 
 async def _on_parameters(_: Request, error: Exception) -> Response:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.activity import FoldRules
-from contracts.alerts import ChurnAlert
 from contracts.errors import BadRecord
 from contracts.events import EVENT_ROW, LogPlace, check_user_id, row
-from contracts.record import CANCELLED, CURVE_STALE, ERASED, HAS_CURVE, NO_CROSSING
+from contracts.record import CANCELLED, CURVE_STALE, ERASED, HAS_CURVE, NO_CROSSING, RING_DAYS
 from contracts.scores import DECIMALS, Attributes, Crossing, Evidence, Explanation, Position
-from contracts.times import HOUR_MS, NEVER, from_ms, from_ms_or_none
+from contracts.times import DAY_MS, HOUR_MS, NEVER, from_ms, from_ms_or_none
 from ingest_api import openapi
 from ingest_api.inputs import PredictRequest
 from ingest_api.log import ActivityLog
@@ -29,6 +28,7 @@ from ingest_api.problems import FieldError, Invalid, Malformed, UnknownUser
 from ingest_api.publishing import tombstone
 from ingest_api.records import UserReader
 from ingest_api.snapshots import snapshot
+from ingest_api.user_paths import WholeUser
 from ingest_api.verdicts import verdict
 from model.artefact import Model
 from model.comeback import comeback
@@ -42,7 +42,7 @@ from model.features import (
 )
 from model.fold import fold
 from model.reasons import Explainer
-from model.silence import at_risk_at, crossings, silence_curve, value_at, within_grid
+from model.silence import at_risk_at, crossings, silence_curve, within_grid
 
 
 def user_in_path(request: Request, user_id: str = Path(min_length=1, max_length=256)) -> str:
@@ -86,6 +86,16 @@ class UserScore(msgspec.Struct, frozen=True):
     model_version: str
     horizon_days: int
     origin: str
+
+
+class Day(msgspec.Struct, frozen=True):
+    """What a user did on a UTC day, as far as events told of it."""
+
+    day: date
+    is_active: bool
+    sessions: int
+    pages: int
+    minutes: float
 
 
 class Return(msgspec.Struct, frozen=True):
@@ -135,30 +145,8 @@ class UserPage(msgspec.Struct, frozen=True):
     position: Position
     """The last record of the log that these facts include."""
     evidence: Evidence
-
-
-class RankedUser(msgspec.Struct, frozen=True):
-    """A user of the list."""
-
-    user_id: str
-    churn_probability: float
-    last_seen_at: datetime | None
-    at_risk_at: datetime | None
-
-
-class RankedUsers(msgspec.Struct, frozen=True):
-    """Users by risk, highest first."""
-
-    users: tuple[RankedUser, ...]
-    as_of: datetime
-    origin: str
-    """What the model learned from."""
-
-
-class Alerts(msgspec.Struct, frozen=True):
-    """Recent alerts, newest first."""
-
-    alerts: tuple[ChurnAlert, ...]
+    days: tuple[Day, ...]
+    """The last 28 UTC days up to now, the earliest first."""
 
 
 class Erasing(msgspec.Struct, frozen=True):
@@ -197,11 +185,13 @@ class Users:
             None if told is None else told[0],
         )
 
+    async def known(self, user_id: str) -> np.ndarray:
+        """(1,) RECORD of a user; raises UnknownUser, StoreUnavailable."""
+        return (await self._found(user_id))[0]
+
     async def page(self, user_id: str) -> UserPage:
         """Raises UnknownUser, StoreUnavailable."""
-        record, now = await self._known(user_id)
-        if record is None:
-            raise UnknownUser(f"no activity of {user_id!r} is on record")
+        record, now = await self._found(user_id)
         facts = record["facts"]
         acted = _has_acted(facts[0])
         told = self.explainer.explanations(facts, np.array([now])) if acted else None
@@ -231,34 +221,15 @@ class Users:
                 partition=int(record["outlook"]["home"][0]),
             ),
             evidence=_evidence(facts),
+            days=days(facts[0], int(now)),
         )
 
-    async def riskiest(self, limit: int) -> tuple[tuple[RankedUser, ...], int]:
-        """The users with the highest risk now, and what now is (the latest, epoch ms)."""
-        ranked = await self.reader.riskiest(limit)
-        records = await self.reader.load([user_id for user_id, _ in ranked])
-        now = await self.moments(records)
-        facts, outlook = records["facts"], records["outlook"]
-        seen = facts["last_seen"] != NEVER
-        last_seen = np.where(seen, facts["last_seen"], now)
-        curve = np.where(self._has_curve(records)[:, None], outlook["curve"], NO_CROSSING)
-        reached = value_at(curve, self.model.levels, (now - last_seen) / HOUR_MS)
-        risk = np.maximum(reached, [at_last_score for _, at_last_score in ranked])
-        at_risk = self._at_risk(curve, last_seen)
-        expired = self._expired(facts, now)
-        users = [
-            RankedUser(
-                user_id=user_id,
-                churn_probability=round(float(risk[i]), DECIMALS),
-                last_seen_at=from_ms_or_none(int(facts["last_seen"][i])),
-                at_risk_at=_moment(at_risk[i]),
-            )
-            for i, (user_id, _) in enumerate(ranked)
-            # A rank entry may be there a moment longer than its user.
-            if _is_known(facts[i]) and not expired[i]
-        ]
-        users.sort(key=lambda user: (-user.churn_probability, user.user_id))
-        return tuple(users), int(now.max(initial=0))
+    async def _found(self, user_id: str) -> tuple[np.ndarray, int]:
+        """(1,) RECORD, and what now is (epoch ms); raises UnknownUser, StoreUnavailable."""
+        record, now = await self._known(user_id)
+        if record is None:
+            raise UnknownUser(f"no activity of {user_id!r} is on record")
+        return record, now
 
     async def _known(self, user_id: str) -> tuple[np.ndarray | None, int]:
         """(1,) RECORD, None where nobody is on record now, and what now is (epoch ms)."""
@@ -339,21 +310,7 @@ class Users:
 
 def router(*, users: Users, log: ActivityLog, now: Callable[[], int]) -> APIRouter:
     """The routes, over their collaborators."""
-    routes = APIRouter(tags=["users"])
-
-    @routes.get(
-        "/users",
-        summary="Users by risk",
-        responses=openapi.responses(
-            {200: openapi.of(RankedUsers, "Highest risk first.")}, 422, 503
-        ),
-    )
-    async def list_users(
-        order: Annotated[Literal["risk"], Query(description="The only order.")] = "risk",
-        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-    ) -> Response:
-        ranked, as_of = await users.riskiest(limit)
-        return openapi.reply(RankedUsers(ranked, from_ms(as_of or now()), users.model.origin))
+    routes = APIRouter(tags=["users"], route_class=WholeUser)
 
     @routes.get(
         "/users/{user_id:text}",
@@ -377,19 +334,33 @@ def router(*, users: Users, log: ActivityLog, now: Callable[[], int]) -> APIRout
         await log.publish([tombstone(user_id, now())])
         return openapi.reply(Erasing(user_id), 202)
 
-    @routes.get(
-        "/alerts",
-        summary="Recent alerts",
-        responses=openapi.responses({200: openapi.of(Alerts, "Newest first.")}, 422, 503),
-    )
-    async def list_alerts(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> Response:
-        return openapi.reply(Alerts(tuple(await users.reader.recent_alerts(limit))))
-
     return routes
 
 
 def _is_known(facts: np.void) -> bool:
     return bool(facts["offset"] >= 0 and not facts["flags"] & ERASED)
+
+
+def days(facts: np.void, now: int) -> tuple[Day, ...]:
+    """The ring of FACTS as of `now` (epoch ms): 28 days that end today, or at last-seen's day
+    where that is later, with nothing on those after it."""
+    seen = None if facts["last_seen"] == NEVER else int(facts["last_seen"]) // DAY_MS
+    last = max(now // DAY_MS, now // DAY_MS if seen is None else seen)
+    told = []
+    for day in range(last - RING_DAYS + 1, last + 1):
+        ago = None if seen is None else seen - day
+        kept = ago is not None and 0 <= ago < RING_DAYS
+        slot = day % RING_DAYS
+        told.append(
+            Day(
+                day=from_ms(day * DAY_MS).date(),
+                is_active=kept and bool(int(facts["day_bits"]) >> (ago or 0) & 1),
+                sessions=int(facts["day_sessions"][slot]) if kept else 0,
+                pages=int(facts["day_pages"][slot]) if kept else 0,
+                minutes=round(int(facts["day_seconds"][slot]) / 60, 2) if kept else 0.0,
+            )
+        )
+    return tuple(told)
 
 
 def _has_acted(facts: np.void) -> bool:

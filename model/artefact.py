@@ -35,6 +35,7 @@ from model.compiled import AVAILABLE, Compiled
 from model.features import FEATURES, PREDICT_INPUTS, features
 from model.figures import Check, Cost, Figures, Memory, PeriodCheck, Trial
 from model.learned import learned
+from model.quality import Quality
 from model.tenure import with_known_tenure
 
 FORMAT: Final = 1
@@ -45,6 +46,9 @@ MANIFEST_FILE: Final = "manifest.json"
 FULL_GRAPH: Final = "full.onnx"
 INPUTS_GRAPH: Final = "inputs.onnx"
 """The estimators compiled (`model.compiling`), where they have such a form."""
+QUALITY_FILE: Final = "quality.json"
+REPORT_FILE: Final = "report.html"
+"""What people are shown of it; the model works without."""
 CLASS_CUTOFF: Final = 0.5
 _ROUNDING: Final = 10**DECIMALS
 
@@ -89,6 +93,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Of model.pkl; filled in by `save`."""
     compiled: dict[str, str] = {}
     """sha256 of each compiled estimator by file name; filled in by `save`."""
+    beside: dict[str, str] = {}
+    """sha256 of what is told of the model in files of their own; filled in by `save`."""
     sklearn: str = SKLEARN
     numpy: str = np.__version__
     origin: str
@@ -220,10 +226,17 @@ class Model:
         Nothing was learned beyond the end of the silence grid: who is silent for longer keeps the
         score they had there.
         """
+        return self.score_view(self.view(facts, as_of))
+
+    def view(self, facts: np.ndarray, as_of: np.ndarray) -> np.ndarray:
+        """(n, len(FEATURES)) what `score` reads of them."""
         seen = facts["last_seen"] != NEVER
         end = np.where(seen, facts["last_seen"], 0) + int(self.grid_hours[-1]) * HOUR_MS
         moment = np.where(seen, np.minimum(as_of, end), as_of)
-        values = with_known_tenure(features(facts, moment), facts, self.tenure_since, FEATURES)
+        return with_known_tenure(features(facts, moment), facts, self.tenure_since, FEATURES)
+
+    def score_view(self, values: np.ndarray) -> np.ndarray:
+        """(n,) churn probability, 6 decimals, of (n, len(FEATURES)) values."""
         return self._probability(self.full_graph or self.full, values)
 
     def score_inputs(self, inputs: np.ndarray) -> np.ndarray:
@@ -261,10 +274,12 @@ def save(
     full: Classifier,
     inputs: Classifier,
     graphs: Mapping[str, bytes] = MappingProxyType({}),
+    beside: Callable[[Manifest], Mapping[str, bytes]] = lambda _: {},
 ) -> Model:
     """Write all files and return the model; whoever reads meanwhile sees old or new, or refuses.
 
     graphs: compiled estimators by file name (FULL_GRAPH, INPUTS_GRAPH), as many as there are.
+    beside: what is told of the model by file name, given a manifest that knows its version.
     `manifest.version` and the digests are filled in from the contents. Raises Misconfigured when
     the folder cannot be written.
     """
@@ -276,12 +291,17 @@ def save(
         version=f"{manifest.candidate}-{digest[:12]}",
         compiled={name: hashlib.sha256(graph).hexdigest() for name, graph in graphs.items()},
     )
+    told = beside(complete)
+    complete = msgspec.structs.replace(
+        complete,
+        beside={name: hashlib.sha256(each).hexdigest() for name, each in told.items()},
+    )
     stated = msgspec.json.format(msgspec.json.encode(complete)) + b"\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / MODEL_FILE, content)
-        for name, graph in graphs.items():
-            _replace(folder / name, graph)
+        for name, each in [*graphs.items(), *told.items()]:
+            _replace(folder / name, each)
         # The manifest last: with a new pickle and an old manifest the digests disagree, and
         # loading refuses.
         _replace(folder / MANIFEST_FILE, stated)
@@ -342,6 +362,42 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtefactMismatch(f"{path}: not a manifest ({error}): {_TRAIN}") from None
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What people are shown of a model, as far as it is there."""
+
+    quality: Quality | None = None
+    report: bytes | None = None
+    """A whole page of HTML."""
+
+
+def load_beside(folder: Path, manifest: Manifest) -> Beside:
+    """What lies beside the model that the manifest describes.
+
+    A file that is not there is not shown; raises ArtefactMismatch for another model's.
+    """
+    quality = _told(folder, manifest, QUALITY_FILE)
+    try:
+        decoded = None if quality is None else msgspec.json.decode(quality, type=Quality)
+    except msgspec.MsgspecError as error:
+        raise ArtefactMismatch(f"{folder / QUALITY_FILE}: {error}: {_TRAIN}") from None
+    return Beside(decoded, _told(folder, manifest, REPORT_FILE))
+
+
+def _told(folder: Path, manifest: Manifest, name: str) -> bytes | None:
+    stated = manifest.beside.get(name)
+    if stated is None or not (folder / name).exists():
+        return None
+    content = _read(folder / name)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != stated:
+        raise ArtefactMismatch(
+            f"{folder / name}: its sha256 is {digest}, the manifest says {stated}: it tells of "
+            f"another model; copy all files of one again, remove it, or {_TRAIN}"
+        )
+    return content
+
+
 def _graph(folder: Path, manifest: Manifest, name: str) -> Compiled | None:
     """The compiled estimator the manifest names; None: the pickle serves."""
     stated = manifest.compiled.get(name)
@@ -381,8 +437,8 @@ def _check_fits(folder: Path, manifest: Manifest) -> None:
     for what, (theirs, ours) in here.items():
         if theirs != ours:
             raise ArtefactMismatch(
-                f"{folder}: {what} of the model: {_told(theirs, ours)}, "
-                f"of this build: {_told(ours, theirs)}: {_TRAIN}"
+                f"{folder}: {what} of the model: {_differing(theirs, ours)}, "
+                f"of this build: {_differing(ours, theirs)}: {_TRAIN}"
             )
     if sorted(set(manifest.levels)) != list(manifest.levels):
         raise ArtefactMismatch(f"{folder}: the levels do not ascend: {_TRAIN}")
@@ -391,7 +447,7 @@ def _check_fits(folder: Path, manifest: Manifest) -> None:
         raise ArtefactMismatch(f"{folder}: grid_hours must ascend from 1: {_TRAIN}")
 
 
-def _told(these: object, those: object) -> str:
+def _differing(these: object, those: object) -> str:
     """Of two lists only what the other lacks, so that a message stays readable."""
     if isinstance(these, tuple) and isinstance(those, tuple):
         extra = [name for name in these if name not in those]

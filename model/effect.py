@@ -124,24 +124,38 @@ def effect(
     known = first.at + horizon <= until
     settled = first[known]
     back = retained(visits, settled, horizon)
-    treated = _arm(back[settled.treated])
-    control = _arm(back[~settled.treated])
-    per_day = _pace(first.at, until)
+    return compare(
+        _arm(back[settled.treated]),
+        _arm(back[~settled.treated]),
+        waiting=int((~known).sum()),
+        per_day=_pace(first.at, until),
+        planned_lift=planned_lift,
+    )
+
+
+def compare(
+    treated: Arm, control: Arm, *, waiting: int, per_day: float, planned_lift: float = WORTHWHILE
+) -> Effect:
+    """What the arms show.
+
+    waiting: users whose outcome nobody knows yet. per_day: users who join a day, lately.
+    """
+    settled = treated.users + control.users
     difference = interval = smallest = needed = days = None
     if treated.retention is not None and control.retention is not None:
         difference = treated.retention - control.retention
         low, high = newcombe(treated.retained, treated.users, control.retained, control.users)
         interval = (float(low), float(high))
         smallest = smallest_lift(control.retention, treated.users, control.users)
-        share = control.users / len(settled)
+        share = control.users / settled
         if 0 < control.retention < 1 and 0 < control.retention + planned_lift < 1:
             needed = alerts_needed(control.retention, planned_lift, share)
-            missing = max(needed - len(settled), 0)
+            missing = max(needed - settled, 0)
             days = missing / per_day if per_day else (0.0 if not missing else None)
     return Effect(
         treated,
         control,
-        int((~known).sum()),
+        waiting,
         difference,
         interval,
         smallest,

@@ -38,11 +38,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Evidence:
-    """examples; per concept the mean absolute log-odds it moves, and the log loss it saves."""
+    """examples; per concept the mean absolute log-odds it moves, and the log loss it saves.
+
+    values, moved: (k, len(FEATURES)) of a sample of rows, and the log-odds each value adds there;
+    None where the log-odds are no sum.
+    """
 
     examples: tuple[Example, ...]
     effects: dict[str, float]
     ablation: dict[str, float]
+    values: np.ndarray
+    moved: np.ndarray | None
 
 
 def gather(
@@ -59,10 +65,15 @@ def gather(
     """Everything a report shows that is not decided on."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(rows.features))[:MOST_ROWS])
+    values = rows.features[chosen]
+    sums = additive(full)
+    moved = None if sums is None else sums.contributions(values)
     return Evidence(
         examples=_examples(log, rules, full, grid_hours, rng, tenure_since=tenure_since),
-        effects=_effects(full, rows.features[chosen]),
+        effects=_effects(moved),
         ablation=_ablation(rows, last_split, seed),
+        values=values,
+        moved=moved,
     )
 
 
@@ -106,11 +117,9 @@ def _pace(days: float) -> str:
     return f"comes every {days:.0f} days" if days >= 1.5 else f"comes every {24 * days:.0f} hours"
 
 
-def _effects(full: Classifier, rows: np.ndarray) -> dict[str, float]:
-    sums = additive(full)
-    if sums is None:
+def _effects(moved: np.ndarray | None) -> dict[str, float]:
+    if moved is None:
         return {}
-    moved = sums.contributions(rows)
     return {
         concept: round(float(np.abs(moved[:, columns].sum(axis=1)).mean()), 6)
         for concept, columns in _columns().items()

@@ -16,6 +16,8 @@ from contracts.times import DAY_MS, NEVER, from_ms
 from model.artefact import (
     FULL_GRAPH,
     INPUTS_GRAPH,
+    QUALITY_FILE,
+    REPORT_FILE,
     KeptInputs,
     Manifest,
     Model,
@@ -23,6 +25,7 @@ from model.artefact import (
     save,
     spread_levels,
 )
+from model.assessment import assess
 from model.calibration import apply
 from model.candidates import fitted
 from model.classifier import Classifier
@@ -46,6 +49,7 @@ from model.features import FEATURES, PREDICT_INPUTS
 from model.figures import Figures, Memory
 from model.labels import Verdicts, outcome_of, overruled, telltale_types
 from model.memory import choose_memory
+from model.quality import Quality
 from model.reasons import typical_values
 from model.report import report
 from model.split import Split, memory_begins, remembering, walk_forward
@@ -62,7 +66,6 @@ LEVEL_QUANTILES: Final = (
 GRID_POINTS: Final = 48
 SHORTEST_GRID_DAYS: Final = 60
 METRICS_FILE: Final = "metrics.json"
-REPORT_FILE: Final = "report.html"
 
 Say = Callable[[str], None]
 
@@ -131,17 +134,29 @@ class Trained:
     inputs: Classifier
     contest: Contest
     evidence: Evidence
+    quality: Quality
     graphs: Mapping[str, bytes]
     """The estimators compiled, by file name."""
 
     def save(self, folder: Path) -> Model:
-        """Write model, compiled forms, manifest, metrics.json and report.html to `folder`."""
-        model = save(folder, self.manifest, full=self.full, inputs=self.inputs, graphs=self.graphs)
-        content = msgspec.json.format(msgspec.json.encode(metrics(model.manifest)))
-        (folder / METRICS_FILE).write_bytes(content + b"\n")
-        page = report(model.manifest, self.contest.found, self.contest.stratum, self.evidence)
-        (folder / REPORT_FILE).write_text(page, encoding="utf-8")
-        return model
+        """Write model, compiled forms, manifest, and what is told of them, to `folder`."""
+        return save(
+            folder,
+            self.manifest,
+            full=self.full,
+            inputs=self.inputs,
+            graphs=self.graphs,
+            beside=self._told,
+        )
+
+    def _told(self, manifest: Manifest) -> dict[str, bytes]:
+        content = msgspec.json.format(msgspec.json.encode(metrics(manifest)))
+        page = report(manifest, self.contest.found, self.contest.stratum, self.evidence)
+        return {
+            METRICS_FILE: content + b"\n",
+            QUALITY_FILE: msgspec.json.encode(self.quality) + b"\n",
+            REPORT_FILE: page.encode(),
+        }
 
 
 def train(
@@ -266,7 +281,10 @@ def train(
         tenure_since=manifest.tenure_since,
         seed=settings.seed,
     )
-    return Trained(manifest, full, inputs, contest, evidence, _graphs(full, inputs, recent))
+    quality = assess(contest.found, contest.stratum, recent, full, evidence, seed=settings.seed)
+    return Trained(
+        manifest, full, inputs, contest, evidence, quality, _graphs(full, inputs, recent)
+    )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from contracts.alerts import ChurnAlert
 from contracts.partition import SHARDS
 from contracts.times import DAY_MS, to_ms
-from runtime import keys
+from runtime import keys, verdicts
 from runtime.ledger import Effects
 from runtime.redis_errors import redis_errors
 from runtime.store import mget, text
@@ -53,6 +53,8 @@ async def forget(redis: Redis, user_id: str, effects: Effects) -> None:
         known = cast("list[bytes]", await redis.zrange(ids, 0, -1))
     for each in known:
         effects.delete(keys.alert_of(user_id, text(each)))
+    # Some of the ids are of episodes, and these may have a verdict.
+    verdicts.forget(user_id, [text(each) for each in known], effects)
     if known:
         effects.delete(ids)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -121,6 +121,10 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._health.goes_on(about)
         if self._failed.done():  # also by what failed while leaving
             self._failed.result()
+
+    def known(self) -> list[dict[str, Any]]:
+        """What is known of each partition in hand (`PartitionLoop.known`)."""
+        return [running.loop.known() for running in self._loops.values()]
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         self._health.waits("start", "joining the consumer group")
@@ -290,6 +294,6 @@ class Consumer(ConsumerRebalanceListener):  # type: ignore[misc]
             "stalled",
             reason=stall.reason,
             group=self._source.group_state(),
-            partitions=[running.loop.known() for running in self._loops.values()],
+            partitions=self.known(),
         )
         return Stalled(stall.reason, got_on=got_on)

@@ -19,6 +19,9 @@ from runtime import keys
 from runtime.redis_errors import redis_errors
 from runtime.store import mget
 
+Ask = Callable[[Any, int, int], object]
+"""Puts one command into a pipeline, given the shard and its generation."""
+
 ServingKey = Callable[[int, str], str]
 """(shard, topic) to the key that names its generation."""
 
@@ -80,23 +83,23 @@ class Reader:
             if self._still(involved, values[len(wanted) :]):
                 return values[: len(wanted)]
 
-    async def answers(
-        self, ask: Callable[[Any, int, int], object], shards: Sequence[int] = range(SHARDS)
-    ) -> list[Any]:
-        """The answers of some shards to one command each.
+    async def answers(self, ask: Ask, shards: Sequence[int] = range(SHARDS)) -> list[Any]:
+        """The answers of some shards to one command each."""
+        return await self.to_each([(shard, ask) for shard in shards])
 
-        `ask` puts the command into a pipeline, given the shard and its generation.
-        """
+    async def to_each(self, asked: Sequence[tuple[int, Ask]]) -> list[Any]:
+        """The answers to commands, each of them to a shard."""
+        involved = sorted({shard for shard, _ in asked})
         while True:
             async with self._redis.pipeline(transaction=False) as pipe:
-                for shard in shards:
+                for shard, ask in asked:
                     ask(pipe, shard, self._known[shard])
                 # Behind what is read: a generation that serves now has served until now.
-                for shard in shards:
+                for shard in involved:
                     pipe.get(keys.serving(shard, self._topic))
                 answers = await pipe.execute()
-            if self._still(shards, answers[len(shards) :]):
-                return answers[: len(shards)]
+            if self._still(involved, answers[len(asked) :]):
+                return answers[: len(asked)]
 
     def _still(self, shards: Sequence[int], stored: Sequence[bytes | None]) -> bool:
         """Whether what was asked is what serves; raises Refused where it has to be."""

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from contracts.errors import Refused
 from contracts.partition import SHARDS
@@ -27,6 +28,7 @@ from runtime.arrivals import Arrived
 from runtime.generations import ServingKey
 from runtime.redis_errors import redis_errors
 from runtime.store import shard_groups
+from runtime.together import Together
 
 _SAVE_LUA = files("runtime").joinpath("save.lua").read_text()
 
@@ -100,6 +102,11 @@ AT_ONCE: Final = 1_000
 """Keys or members of one operation: Lua's stack bounds what a script can name at once."""
 
 
+_PARTITIONS_AT_ONCE: Final = 256
+_KEYS_TOGETHER: Final = 2_000
+"""Of scripts that travel together; a large one has Redis to itself for long enough."""
+
+
 @dataclass(slots=True)
 class Effects:
     """What a batch writes besides its watermark; every key belongs to one shard.
@@ -156,6 +163,24 @@ class Effects:
         """Trim a sorted set to its `count` highest members."""
         self.operations.append(("T", (key,), (count,)))
 
+    def append(self, key: str, values: Sequence[bytes], *, keep: int, ttl_ms: int) -> None:
+        """Add to the end of a list, of which the last `keep` values stay for `ttl_ms` and longer.
+
+        Trimmed when it has grown by a quarter more; goes within twice `ttl_ms` after the last.
+        """
+        for start in range(0, len(values), AT_ONCE):
+            self.operations.append(("L", (key,), (keep, ttl_ms, *values[start : start + AT_ONCE])))
+
+    def fields(self, key: str, values: Mapping[str, bytes | None]) -> None:
+        """Set fields of a hash, or take out those without a value."""
+        told = [(name, value) for name, value in values.items() if value is not None]
+        for start in range(0, len(told), AT_ONCE):
+            pairs = [each for pair in told[start : start + AT_ONCE] for each in pair]
+            self.operations.append(("H", (key,), pairs))
+        gone = [name for name, value in values.items() if value is None]
+        for start in range(0, len(gone), AT_ONCE):
+            self.operations.append(("F", (key,), gone[start : start + AT_ONCE]))
+
     def all_operations(self, topic: str, marks: Marks) -> list[Operation]:
         """The operations, and those that store what arrived beside the marks."""
         return self.operations + [
@@ -205,40 +230,64 @@ async def check_unmoved(ledger: Ledger, marks: Marks) -> None:
 class RedisLedger:
     """The Ledger of one topic in Redis.
 
-    `serving` says which generation this ledger is of; a rebuild's is the one it makes.
+    `serving` says which generation this ledger is of; a rebuild's is the one it makes. `name`: of
+    the watermarks, where another service reads the same topic; empty: the topic.
     """
 
-    def __init__(self, redis: Redis, topic: str, serving: ServingKey = keys.serving) -> None:
+    def __init__(
+        self, redis: Redis, topic: str, serving: ServingKey = keys.serving, name: str = ""
+    ) -> None:
         self._redis = redis
         self._topic = topic
+        self._name = name or topic
         self._serving = serving
         self._groups = shard_groups(redis)
         self._group_of = {shard: i for i, group in enumerate(self._groups) for shard in group}
         self._script = redis.register_script(_SAVE_LUA)
+        self._known = keys.FIRST
+        self._reads = Together(self._marks, most=_PARTITIONS_AT_ONCE)
+        # On a cluster each script has a node of its own, and waits for no other.
+        together = _KEYS_TOGETHER if len(self._groups) == 1 else 1
+        self._saves = Together(self._run_scripts, size=_Call.size, most=together)
 
     async def marks(self, partition: int) -> Marks:
-        generation = await generations.current(self._redis, self._topic, self._serving)
-        return await self.marks_of(partition, generation)
+        return await self._reads.ask(partition)
+
+    async def _marks(self, partitions: Sequence[int]) -> list[Marks]:
+        # Both at once, for the generation has hardly ever changed.
+        known = self._known
+        self._known, found = await asyncio.gather(
+            generations.current(self._redis, self._topic, self._serving),
+            self._marks_of(partitions, known),
+        )
+        return found if known == self._known else await self._marks_of(partitions, self._known)
 
     async def marks_of(self, partition: int, generation: int) -> Marks:
         """Like `marks`, of a generation that may not be the one that serves."""
+        return (await self._marks_of([partition], generation))[0]
+
+    async def _marks_of(self, partitions: Sequence[int], generation: int) -> list[Marks]:
+        fields = [name for partition in partitions for name in mark_fields(partition)]
         with redis_errors("reading watermarks"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for shard in range(SHARDS):
-                    key = keys.marks(shard, self._topic, generation)
-                    pipe.hmget(key, mark_fields(partition))
+                    pipe.hmget(keys.marks(shard, self._name, generation), fields)
                 answers = await pipe.execute()
-        return marks_in(answers, partition, generation)
+        width = len(fields) // len(partitions)
+        return [
+            marks_in([answer[at : at + width] for answer in answers], partition, generation)
+            for partition, at in zip(partitions, range(0, len(fields), width), strict=True)
+        ]
 
     async def save(self, expected: Marks, to: Mark, clock_ms: int, effects: Effects) -> Marks:
         moved = expected.moved_to(to, effects.arrived)
         parts = [_Part(self._fixed_keys(group, expected.generation)) for group in self._groups]
-        for operation in effects.all_operations(self._topic, expected):
+        for operation in effects.all_operations(self._name, expected):
             parts[self._group_of[keys.shard_in(operation[1][0])]].add(operation)
         calls = [
-            self._script(
-                keys=part.keys,
-                args=[
+            _Call(
+                part.keys,
+                [
                     *(len(group), expected.partition, f"clock:{expected.partition}", clock_ms),
                     expected.generation,
                     *_texts(expected.stored[shard] for shard in group),
@@ -250,7 +299,9 @@ class RedisLedger:
         ]
         with redis_errors("saving a batch"):
             # All of them, also after a failure: what is still on its way must not be overtaken.
-            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            outcomes = await asyncio.gather(
+                *(self._saves.ask(call) for call in calls), return_exceptions=True
+            )
             refusals = set()
             for outcome in outcomes:
                 if isinstance(outcome, BaseException):
@@ -261,10 +312,26 @@ class RedisLedger:
             raise Refused(f"partition {expected.partition}: {'; '.join(sorted(refusals))}")
         return moved
 
+    async def _run_scripts(self, calls: Sequence[_Call]) -> list[bytes | Exception]:
+        """What each script answers: each is a write of its own, they only travel together."""
+        if len(calls) == 1:
+            return [await self._script(keys=calls[0].keys, args=calls[0].args)]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for call in calls:
+                pipe.evalsha(self._script.sha, len(call.keys), *call.keys, *call.args)
+            answers = await pipe.execute(raise_on_error=False)
+        return [
+            # The server has not met the script yet, or has forgotten it: nothing was written.
+            await self._script(keys=call.keys, args=call.args)
+            if isinstance(answer, NoScriptError)
+            else answer
+            for call, answer in zip(calls, answers, strict=True)
+        ]
+
     def _fixed_keys(self, group: Sequence[int], generation: int) -> list[str]:
         topic = self._topic
         return [
-            *(keys.marks(shard, topic, generation) for shard in group),
+            *(keys.marks(shard, self._name, generation) for shard in group),
             *(self._serving(shard, topic) for shard in group),
             *(keys.hold(shard, topic) for shard in group),
         ]
@@ -284,6 +351,17 @@ def marks_in(answers: Sequence[Sequence[bytes | None]], partition: int, generati
         generation,
         tuple(arrivals.unpack(arrived) for _, _, arrived in answers),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One run of the script."""
+
+    keys: list[str]
+    args: list[str | int | bytes]
+
+    def size(self) -> int:
+        return len(self.keys)
 
 
 class _Part:

@@ -6,6 +6,7 @@ them the reason and the place. A record too large for that is packed and cut int
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -126,31 +127,81 @@ def unpack(records: Iterable[Record]) -> list[Letter]:
     A letter parked twice, because a worker died in between, is told once, at its first place. What
     is no letter of ours, or has parts missing, is passed over.
     """
-    letters: dict[tuple[str, Original], Letter] = {}
-    known: dict[str, tuple[str, Original]] = {}
-    parts = _Parts()
+    unpacker, fates = Unpacker(), Fates()
+    letters = []
     for record in records:
+        found = unpacker.take(record)
+        fates.note(found)
+        if isinstance(found, Letter):
+            letters.append(found)
+    return [told for letter in letters if (told := fates.of(letter)) is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class WentBack:
+    """A note that a letter's record was sent back."""
+
+    letter_id: str
+
+
+class Unpacker:
+    """Turns the records of one partition, in order, into letters and notes about them."""
+
+    def __init__(self) -> None:
+        self._parts = _Parts()
+
+    def take(self, record: Record) -> Letter | WentBack | None:
+        """What the record completes, None for a part, or for what is not ours."""
         headers = dict(record.headers)
         if REPLAYED_HEADER in headers:
-            replayed = known.get(headers[REPLAYED_HEADER].decode("utf-8", "replace"))
-            if replayed is not None:
-                letters[replayed] = replace(letters[replayed], replayed=True)
-            continue
+            return WentBack(headers[REPLAYED_HEADER].decode("utf-8", "replace"))
         place = _PLACE.fullmatch(headers.get(SOURCE_HEADER) or b"")
         if place is None:
-            continue
+            return None
         topic, source = (group.decode() for group in place.groups())
         offset, original = record.offset, _whole(record, headers)
         if PART_HEADER in headers:
-            complete = parts.put(source, record, headers[PART_HEADER])
+            complete = self._parts.put(source, record, headers[PART_HEADER])
             if complete is None:
-                continue
+                return None
             offset, original = complete
         reason = (headers.get(REASON_HEADER) or b"?").decode("utf-8", "replace")
-        letter = Letter(record.partition, offset, topic, source, reason, original)
-        known[letter.id] = source, original
-        letters.setdefault((source, original), letter)
-    return list(letters.values())
+        return Letter(record.partition, offset, topic, source, reason, original)
+
+
+class Fates:
+    """What became of the letters of one partition, known once all of it was seen.
+
+    Keeps some bytes of each letter, whatever its size.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, str] = {}
+        """Digest of a letter to where it was parked first."""
+        self._same: dict[str, str] = {}
+        """Where it was parked again, to where first."""
+        self._went_back: set[str] = set()
+
+    def note(self, found: Letter | WentBack | None) -> None:
+        """Take in what the next record completed."""
+        match found:
+            case Letter():
+                first = self._first.setdefault(_digest(found), found.id)
+                if first != found.id:
+                    self._same[found.id] = first
+            case WentBack(letter_id):
+                self._went_back.add(self._same.get(letter_id, letter_id))
+
+    def of(self, letter: Letter) -> Letter | None:
+        """The letter with what became of it, None where it is told at another place."""
+        if letter.id in self._same:
+            return None
+        return replace(letter, replayed=letter.id in self._went_back)
+
+
+def _digest(letter: Letter) -> bytes:
+    content = msgspec.msgpack.encode((letter.source, letter.original))
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 class _Parts:

@@ -26,6 +26,9 @@ class WorkerMetrics:
 
         self.records = counter(Metric.RECORDS, "Records read and folded.", "topic")
         self.parked = counter(Metric.RECORDS_PARKED, "Records sent to the dead letters.", "topic")
+        self.skipped = counter(
+            Metric.RECORDS_SKIPPED, "Records the history could not read.", "topic"
+        )
         self.sent_home = counter(
             Metric.RECORDS_SENT_HOME, "Records another partitioner had put elsewhere.", "topic"
         )

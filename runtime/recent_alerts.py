@@ -16,7 +16,7 @@ from runtime.redis_errors import redis_errors
 
 logger = structlog.get_logger(__name__)
 
-KEPT = 200
+KEPT = 1_000
 """Alerts kept in each shard."""
 
 

@@ -54,8 +54,20 @@ for _, operation in ipairs(cmsgpack.unpack(ARGV[6 + 2 * shards])) do
     redis.call('ZREM', key, unpack(arguments))
   elseif letter == 'H' then
     redis.call('HSET', key, unpack(arguments))
+  elseif letter == 'F' then
+    redis.call('HDEL', key, unpack(arguments))
   elseif letter == 'T' then
     redis.call('ZREMRANGEBYRANK', key, 0, -1 - arguments[1])
+  elseif letter == 'L' then
+    local keep = arguments[1]
+    -- By a quarter more, or every value would cost a trim.
+    if redis.call('RPUSH', key, unpack(arguments, 3)) >= keep * 1.25 then
+      redis.call('LTRIM', key, -keep, -1)
+    end
+    -- Asking is cheap, writing is not: of twice the lifetime half is always left.
+    if redis.call('PTTL', key) < arguments[2] then
+      redis.call('PEXPIRE', key, 2 * arguments[2])
+    end
   else
     return redis.error_reply('unknown operation ' .. letter)
   end

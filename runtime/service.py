@@ -23,11 +23,13 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from contracts.errors import LogUnavailable, Misconfigured, Unavailable
+from contracts.workers import Standing
 from runtime import kafka, logs
 from runtime.consumer import Consumer
 from runtime.dead_letters import DeadLetters
 from runtime.handler import OpenPartition
 from runtime.health import Health, served
+from runtime.heartbeat import Heartbeat, beating, standing
 from runtime.kafka import LogConsumer, Publisher, ensure_topics
 from runtime.ledger import Ledger, RedisLedger
 from runtime.log_identity import LogIdentity
@@ -48,6 +50,8 @@ RESTARTS = 3
 START_AGAIN = 75
 """Exit code of a worker whose process has to be started anew; EX_TEMPFAIL of sysexits.h."""
 CANCEL_SECONDS = 2.0
+GROUP_PREFIX = "ebbtide-"
+"""How the consumer group of a service begins; the rest is what people call it."""
 GARBAGE_OBJECTS = 100_000
 """How many objects more make Python look for cycles among them. A batch makes tens of thousands,
 none of them in a cycle; by default they would be looked at hundreds of times."""
@@ -68,6 +72,10 @@ class Work:
     """Created when missing, with their dead letters; includes `topic`."""
     health_host: str
     health_port: int
+    scores: bool = False
+    """Whether it publishes scores, many and much alike: they are compressed."""
+    ledger: str = ""
+    """Name of its watermarks, where another service reads the topic, too; empty: the topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +175,11 @@ async def work_together(
     health = Health()
     metrics = WorkerMetrics(registry, first.topic)
     over = asyncio.Event()
-    async with served(health, registry, first.health_host, first.health_port):
+    beat = Heartbeat(first.group.removeprefix(GROUP_PREFIX), registry, health)
+    async with (
+        served(health, registry, first.health_host, first.health_port),
+        beating(settings.redis_url, beat),
+    ):
         working = [
             asyncio.create_task(
                 _keep_working(
@@ -177,6 +189,7 @@ async def work_together(
                     prepare,
                     health=health if job is first else health.part(job.topic),
                     metrics=metrics if job is first else metrics.of(job.topic),
+                    beat=beat,
                 ),
                 name=job.topic,
             )
@@ -205,11 +218,14 @@ async def _keep_working(
     *,
     health: Health,
     metrics: WorkerMetrics,
+    beat: Heartbeat,
 ) -> None:
     in_vain = 0
     while True:
         try:
-            await _work_once(settings, stop, job, prepare, health=health, metrics=metrics)
+            await _work_once(
+                settings, stop, job, prepare, health=health, metrics=metrics, beat=beat
+            )
         except Stalled as stall:
             if stop.is_set():
                 return
@@ -231,6 +247,7 @@ async def _work_once(
     *,
     health: Health,
     metrics: WorkerMetrics,
+    beat: Heartbeat,
 ) -> None:
     """Connect and consume until `stop` is set, with clients of its own; raises as `work` does."""
     async with AsyncExitStack() as stack:
@@ -240,7 +257,10 @@ async def _work_once(
             stack.push_async_callback(redis.aclose)
             await waiting.for_("redis", lambda: check_policy(redis))
             await waiting.for_("kafka", lambda: ensure_topics(settings, job.topics))
-            producer = await waiting.for_("kafka", lambda: started(kafka.producer(settings)))
+            compression = settings.score_compression if job.scores else "none"
+            producer = await waiting.for_(
+                "kafka", lambda: started(kafka.producer(settings, compression=compression))
+            )
             stack.push_async_callback(_stopped, producer)
             topic_ids = TopicIds(settings.kafka_bootstrap_servers)
             stack.push_async_callback(topic_ids.close)
@@ -248,7 +268,7 @@ async def _work_once(
             parts = Parts(
                 redis=redis,
                 publisher=publisher,
-                ledger=RedisLedger(redis, job.topic),
+                ledger=RedisLedger(redis, job.topic, name=job.ledger),
                 dead_letters=DeadLetters(publisher, redis, job.topic, health),
                 health=health,
                 metrics=metrics,
@@ -270,7 +290,7 @@ async def _work_once(
             await check_policy(redis)
 
         health.waits("start", "joining the consumer group")
-        await Consumer(
+        consumer = Consumer(
             source,
             job.topic,
             identity=identity,
@@ -285,7 +305,14 @@ async def _work_once(
                 stall=settings.stall_seconds,
                 joining=settings.stall_seconds + 2 * settings.session_timeout_ms / 1000,
             ),
-        ).run(stop)
+        )
+
+        def partitions() -> list[Standing]:
+            of = {"topic": job.topic, "ledger": job.ledger, "group": job.group}
+            return [standing(known, **of) for known in consumer.known()]
+
+        with beat.watching(partitions):
+            await consumer.run(stop)
 
 
 class _Stopped(Exception):

@@ -6,7 +6,7 @@ the like run on it unchanged; `FakeLedger` does to it what `save.lua` does to Re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -54,6 +54,7 @@ class RedisState:
     lifetimes_ms: dict[str, int] = field(default_factory=dict)
     hashes: dict[str, dict[str, bytes]] = field(default_factory=dict)
     zsets: dict[str, dict[bytes, float]] = field(default_factory=dict)
+    lists: dict[str, list[bytes]] = field(default_factory=dict)
 
 
 class FakeRedis:
@@ -91,7 +92,8 @@ class FakeRedis:
     async def delete(self, *names: str) -> int:
         there = 0
         for name in names:
-            kinds = (self.state.strings, self.state.hashes, self.state.zsets)
+            state = self.state
+            kinds = (state.strings, state.hashes, state.zsets, state.lists)
             there += sum(kind.pop(name, None) is not None for kind in kinds)
             self.state.lifetimes_ms.pop(name, None)
         return there
@@ -119,6 +121,10 @@ class FakeRedis:
         for member, score in mapping.items():
             members[_bytes(member)] = float(score)
 
+    async def zremrangebyscore(self, name: str, low: float | str, high: float | str) -> None:
+        gone = [m for m, score in self._ranked(name) if float(low) <= score <= float(high)]
+        await self.zrem(name, *gone)
+
     async def zrem(self, name: str, *members: str | bytes) -> None:
         for member in members:
             self.state.zsets.get(name, {}).pop(_bytes(member), None)
@@ -130,7 +136,36 @@ class FakeRedis:
         last = len(ranked) + last if last < 0 else last
         await self.zrem(name, *ranked[first : max(last + 1, first)])
 
+    async def rpush(self, name: str, *values: bytes) -> int:
+        stored = self.state.lists.setdefault(name, [])
+        stored += values
+        return len(stored)
+
+    async def ltrim(self, name: str, start: int, end: int) -> None:
+        assert start < 0
+        assert end == -1
+        self.state.lists[name] = self.state.lists[name][start:]
+
+    async def pexpire(self, name: str, time: int) -> None:
+        self.state.lifetimes_ms[name] = time
+
     # Reads, as the runtime's readers do them.
+
+    async def pttl(self, key: str) -> int:
+        if key not in self.state.strings:
+            return -2
+        return self.state.lifetimes_ms.get(key, -1)
+
+    async def hkeys(self, name: str) -> list[bytes]:
+        return [item.encode() for item in self.state.hashes.get(name, {})]
+
+    async def info(self, section: str) -> dict[str, Any]:
+        if section == "server":
+            return {"redis_version": "7.4.1"}
+        return {"used_memory": 1_048_576, "maxmemory": 0}
+
+    async def zrandmember(self, name: str, count: int) -> list[bytes]:
+        return [member for member, _ in self._ranked(name)][:count]
 
     async def get(self, key: str) -> bytes | None:
         return self.state.strings.get(key)
@@ -146,6 +181,11 @@ class FakeRedis:
 
     async def hgetall(self, name: str) -> dict[bytes, bytes]:
         return {item.encode(): value for item, value in self.state.hashes.get(name, {}).items()}
+
+    async def lrange(self, name: str, start: int, end: int) -> list[bytes]:
+        stored = self.state.lists.get(name, [])
+        first, last = (at if at >= 0 else len(stored) + at for at in (start, end))
+        return stored[max(first, 0) : max(last + 1, 0)]
 
     async def hexists(self, name: str, key: str) -> bool:
         return key in self.state.hashes.get(name, {})
@@ -176,12 +216,46 @@ class FakeRedis:
             ranked = ranked[max(first, 0) : max(last + 1, 0)]
         return list(ranked) if withscores else [member for member, _ in ranked]
 
+    async def zcard(self, name: str) -> int:
+        return len(self.state.zsets.get(name, {}))
+
+    async def zcount(self, name: str, low: float | str, high: float | str) -> int:
+        at_least, at_most = _bound(low), _bound(high)
+        return sum(
+            (score > at_least[0] if at_least[1] else score >= at_least[0])
+            and (score < at_most[0] if at_most[1] else score <= at_most[0])
+            for _, score in self._ranked(name)
+        )
+
     async def zscan(
         self, name: str, cursor: int = 0, count: int | None = None
     ) -> tuple[int, list[tuple[bytes, float]]]:
         ranked = self._ranked(name)
         after = cursor + (count or 10)
         return (after if after < len(ranked) else 0), ranked[cursor:after]
+
+    def register_script(self, script: str) -> Callable[..., Awaitable[int]]:
+        """The scripts that readers use, by hand: of those, `settle.lua` only."""
+        assert "Moves one delivery to its next state" in script
+        return self._settle
+
+    async def _settle(self, keys: Sequence[str], args: Sequence[Any]) -> int:
+        row, places, logs, before = keys[0], keys[1:4], keys[4:6], keys[6]
+        expected, stored, ttl_ms, place, due, row_id, updated, kept = args
+        if self.state.strings.get(row, b"") != expected:
+            return 0
+        await self.set(row, stored, px=ttl_ms or None)
+        for number, name in enumerate(places, start=1):
+            if number == place:
+                await self.zadd(name, {row_id: due})
+            else:
+                await self.zrem(name, row_id)
+        if before != logs[1]:
+            await self.zrem(before, row_id)
+        for name in logs:
+            await self.zadd(name, {row_id: updated})
+            await self.zremrangebyrank(name, 0, -1 - kept)
+        return 1
 
     def pipeline(self, transaction: bool = True) -> _Pipeline:
         return _Pipeline(self)
@@ -266,7 +340,7 @@ class FakeLedger:
             raise failure
         return moved
 
-    async def _apply(self, operation: Operation) -> None:
+    async def _apply(self, operation: Operation) -> None:  # noqa: PLR0912 - one for each letter
         letter, names, arguments = operation
         rest: Sequence[Any] = arguments
         match letter:
@@ -283,9 +357,17 @@ class FakeLedger:
             case "R":
                 await self.redis.zrem(names[0], *rest)
             case "H":
-                await self.redis.hset(names[0], *rest)
+                pairs = dict(zip(rest[::2], rest[1::2], strict=True))
+                await self.redis.hset(names[0], mapping=pairs)
+            case "F":
+                await self.redis.hdel(names[0], *rest)
             case "T":
                 await self.redis.zremrangebyrank(names[0], 0, -1 - rest[0])
+            case "L":
+                if await self.redis.rpush(names[0], *map(_bytes, rest[2:])) >= rest[0] * 1.25:
+                    await self.redis.ltrim(names[0], -rest[0], -1)
+                if self.redis.state.lifetimes_ms.get(names[0], -1) < rest[1]:
+                    await self.redis.pexpire(names[0], 2 * rest[1])
             case _:
                 raise ValueError(f"unknown operation {letter} with {arguments!r}")
 
@@ -324,6 +406,12 @@ class FakePublisher(Publisher):
     def of(self, topic: str) -> list[Message]:
         """Messages published to one topic, in order."""
         return [entry.message for entry in self.published if entry.topic == topic]
+
+
+def _bound(value: float | str) -> tuple[float, bool]:
+    """A bound of a range of scores, and whether it lies outside of it."""
+    text = str(value)
+    return float(text.removeprefix("(")), text.startswith("(")
 
 
 def _from_start(rank: int, count: int) -> int:

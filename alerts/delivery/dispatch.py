@@ -25,15 +25,17 @@ from alerts.delivery.messages import digest_notice, storm_notice, storm_over_not
 from alerts.delivery.metrics import DeliveryMetrics
 from alerts.delivery.outcome import Delivered, Gone, Later, Never, Outcome
 from alerts.delivery.plan import ChannelState, Drop, Hold, Limits, Send, Slot, ToDigest, Wait
-from alerts.delivery.rows import Notice, Row, State
+from alerts.delivery.rows import Notice
 from alerts.delivery.senders import Sender
-from alerts.delivery.shelf import Place, Shelf, Slip
-from alerts.delivery.storm import Order, StormState
+from alerts.delivery.shelf import Shelf
 from alerts.rules import Policy
 from contracts.alerts import decode_alert
+from contracts.deliveries import Row, State
 from contracts.errors import Unavailable
 from contracts.ids import digest
+from contracts.storms import Decided, Order, StormState
 from contracts.times import SECOND_MS
+from runtime.deliveries import Slip, Waiting
 from runtime.health import Health
 
 logger = structlog.get_logger(__name__)
@@ -318,7 +320,7 @@ class Dispatcher:
         seen = await shelf.seen(data_ms - window)
         order = await shelf.order()
         self._storm = await shelf.storm()
-        match storm.step(self._storm, seen, rules, order):
+        match storm.step(self._storm, seen, rules, None if order is None else order.order):
             case "begin":
                 late, early = await shelf.crossings(
                     data_ms - (storm.WINDOWS + 1) * window, data_ms - window
@@ -337,36 +339,44 @@ class Dispatcher:
                 logger.warning("storm_begun", crossed=seen.crossed, active=seen.active, cause=cause)
             case "clear":
                 await self._let_go(rules.on_clear, policy, now_ms)
+                if self._storm is not None:
+                    await shelf.keep_storm(msgspec.structs.replace(self._storm, over=data_ms))
                 await shelf.set_storm(None)
                 self._storm = None
-            case "release" | "discard" as decided:
-                await self._decided(decided, policy, now_ms)
+            case "release" | "discard":
+                assert order is not None
+                await self._decided(order, policy, now_ms)
             case None:
                 pass
         if self._storm is not None and self._told_incident != self._storm.incident_id:
             await self._tell_incident(self._storm, policy, now_ms)
         self._around.metrics.held.set(await shelf.count_in("held"))
 
-    async def _decided(self, order: Order, policy: Policy, now_ms: int) -> None:
+    async def _decided(self, decided: Decided, policy: Policy, now_ms: int) -> None:
         """Do what a person wants: what is held goes, and released once, nothing more is held."""
         shelf = self._around.shelf
-        await self._let_go(order, policy, now_ms)
-        if self._storm is not None and order == "release":
-            self._storm = msgspec.structs.replace(self._storm, overruled=True)
+        await self._let_go(decided.order, policy, now_ms, decided.actor)
+        if self._storm is not None:
+            overruled = self._storm.overruled or decided.order == "release"
+            self._storm = msgspec.structs.replace(self._storm, overruled=overruled, decided=decided)
             await shelf.set_storm(self._storm)
-        await shelf.obeyed(order)
+        await shelf.obeyed(decided)
 
-    async def _let_go(self, order: Order, policy: Policy, now_ms: int) -> None:
+    async def _let_go(self, order: Order, policy: Policy, now_ms: int, actor: str = "") -> None:
         held = 0
-        place: Place = "held"
+        place: Waiting = "held"
+        by = f" by {actor}" if actor else ""
         while slips := await self._around.shelf.waiting_in(place, FOREVER, 10 * PAGE):
             held += len(slips)
             for slip in slips:
                 if order == "release":
                     state: State = "waiting"
-                    await self._change(slip, now_ms, state=state, due=now_ms, reason="released")
+                    await self._change(
+                        slip, now_ms, state=state, due=now_ms, reason=f"released{by}"
+                    )
                 else:
-                    await self._end(slip, "discarded", "discarded after an alert storm", now_ms)
+                    why = f"discarded{by or ' after an alert storm'}"
+                    await self._end(slip, "discarded", why, now_ms)
         if self._storm is not None:
             outcome = {"release": "released", "discard": "discarded"}[order]
             notice = storm_over_notice(held=held, outcome=outcome, at_ms=now_ms)

@@ -6,9 +6,10 @@ from collections.abc import Collection
 
 from redis.asyncio import Redis
 
-from alerts.delivery.shelf import channel_of, known_of
+from contracts.deliveries import STATES, channel_of
 from contracts.partition import shard as shard_of
 from runtime import keys
+from runtime.deliveries import known_of
 from runtime.ledger import Effects
 
 
@@ -26,6 +27,7 @@ async def forget(redis: Redis, user_ids: Collection[str], effects: Effects) -> N
                 keys.delivery_place(shard, "held"),
                 keys.delivery_place(shard, "digest"),
                 keys.delivery_log(shard),
+                *(keys.deliveries_in(shard, state, channel_of(row_id)) for state in STATES),
             ):
                 effects.index(index, row_id, None)
         if known:  # nobody may have written it since

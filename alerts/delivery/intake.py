@@ -15,23 +15,18 @@ from redis.asyncio import Redis
 
 from alerts.delivery import rows
 from alerts.delivery.metrics import DeliveryMetrics
-from alerts.delivery.rows import Row
-from alerts.delivery.shelf import (
-    CROSSINGS_KEPT,
-    LOG_KEPT,
-    OVER_TTL_MS,
-    USER_TTL_MS,
-    encode_known,
-    known_of,
-)
+from alerts.delivery.shelf import CROSSINGS_KEPT, USER_TTL_MS, encode_known
 from alerts.rules import Policy
+from contracts import deliveries
 from contracts.alerts import ChurnAlert, decode_alert
+from contracts.deliveries import Row
 from contracts.partition import shard as shard_of
 from contracts.times import NEVER
 from contracts.topics import ALERTS, CLOCK_HEADER
 from runtime import keys
 from runtime.clock import wall_ms
 from runtime.dead_letters import DeadLetters, Run
+from runtime.deliveries import LOG_KEPT, OVER_TTL_MS, known_of, log
 from runtime.handler import Opening, Record
 from runtime.ledger import Effects, Ledger, Mark, check_unmoved
 from runtime.letters import BadLetter
@@ -179,15 +174,13 @@ def _shelve(new: Sequence[Row], effects: Effects) -> None:
     for row in new:
         shard = shard_of(row.user_id)
         waits = row.state == "waiting"
-        effects.put(
-            keys.delivery(shard, row.row_id), rows.encode(row), None if waits else OVER_TTL_MS
-        )
+        lifetime = None if waits else OVER_TTL_MS
+        effects.put(keys.delivery(shard, row.row_id), deliveries.encode(row), lifetime)
         if waits:
             effects.index(keys.delivery_queue(shard, row.channel), row.row_id, float(row.due))
-        effects.index(keys.delivery_log(shard), row.row_id, float(row.updated))
-        logs.add(shard)
+        logs |= set(log(row, shard, effects))
         channels.add(row.channel)
     for channel in sorted(channels):
         effects.index(keys.dispatch("channels"), channel, 0.0)
-    for shard in sorted(logs):
-        effects.keep_highest(keys.delivery_log(shard), LOG_KEPT)
+    for name in sorted(logs):
+        effects.keep_highest(name, LOG_KEPT)

@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from alerts.delivery.rows import Notice, Row
+from alerts.delivery.rows import Notice
 from contracts.alerts import EVENT_ACTIONS, ChurnAlert, decode_alert
+from contracts.deliveries import Row
 from contracts.scores import Concept
 from contracts.times import DAY_MS, HOUR_MS, from_ms, to_ms
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from alerts.delivery.channels_config import Channel, QuietHours
-from alerts.delivery.rows import OPEN_STATES, Row
+from contracts.deliveries import OPEN_STATES, Row
 from contracts.times import HOUR_MS, MINUTE_MS
 
 CAPPED_KINDS = ("opened", "escalated")

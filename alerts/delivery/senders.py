@@ -21,7 +21,7 @@ from alerts.delivery.channels_config import (
 )
 from alerts.delivery.messages import Message, compose
 from alerts.delivery.outcome import Later, Never, Outcome
-from alerts.delivery.rows import Row
+from contracts.deliveries import Row
 from contracts.errors import Misconfigured
 from contracts.times import SECOND_MS
 

@@ -1,53 +1,39 @@
-"""Deliveries and what belongs to them in Redis: the one module that knows how they lie there.
+"""What the dispatcher needs in Redis beside the deliveries themselves (`runtime.deliveries`).
 
-A row is changed only by who still knows it as it is (`settle.lua`), so two dispatchers that both
-believe to be the one cannot undo each other's work; the worst they do is to send twice under one
-id. Everything that concerns a whole channel or all of them is written by the dispatcher alone.
+Of two dispatchers that both believe to be the one, neither can undo the other's work; the worst
+they do is to send twice under one id. Everything that concerns a whole channel or all of them is
+written by the dispatcher alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 from redis.asyncio import Redis
 
 from alerts.delivery import rows
-from alerts.delivery.rows import Crossing, Row
-from alerts.delivery.storm import Order, Seen, StormState
+from alerts.delivery.rows import Crossing
+from alerts.delivery.storm import Seen
+from contracts.deliveries import Row, channel_of
 from contracts.partition import SHARDS
 from contracts.partition import shard as shard_of
+from contracts.storms import Decided, StormState
 from contracts.times import DAY_MS, HOUR_MS
 from contracts.topics import ACTIVITY
 from runtime import generations, keys
+from runtime.deliveries import Deliveries, Slip, Waiting, decode_known
 from runtime.redis_errors import redis_errors
-from runtime.store import mget, text
+from runtime.store import text
 
-LOG_KEPT: Final = 1_000
-"""Deliveries in the log of each shard."""
-OVER_TTL_MS: Final = 30 * DAY_MS
-"""How long a delivery that is over is kept: longer than an alert may come again."""
 USER_TTL_MS: Final = 90 * DAY_MS
 USER_KEPT: Final = 64
 """Deliveries remembered of a user."""
 CROSSINGS_KEPT: Final = 50_000
 
-Place = Literal["held", "digest"]
-_PLACES: Final = {"waiting": 1, "held": 2, "digest": 3}
-_SETTLE_LUA = files("alerts.delivery").joinpath("settle.lua").read_text()
 _LEAD_LUA = files("alerts.delivery").joinpath("lead.lua").read_text()
-
-
-@dataclass(frozen=True, slots=True)
-class Slip:
-    """A row as it lies in Redis."""
-
-    shard: int
-    row: Row
-    stored: bytes
 
 
 class Shelf(Protocol):
@@ -77,11 +63,11 @@ class Shelf(Protocol):
         """Store a new row; False when it is there already."""
         ...
 
-    async def waiting_in(self, place: Place, until_ms: int, limit: int) -> list[Slip]:
+    async def waiting_in(self, place: Waiting, until_ms: int, limit: int) -> list[Slip]:
         """Up to `limit` rows of a place whose due time is not after `until_ms`."""
         ...
 
-    async def count_in(self, place: Place) -> int:
+    async def count_in(self, place: Waiting) -> int:
         """How many rows lie there."""
         ...
 
@@ -107,11 +93,15 @@ class Shelf(Protocol):
 
     async def set_storm(self, state: StormState | None) -> None: ...
 
-    async def order(self) -> Order | None:
+    async def keep_storm(self, state: StormState) -> None:
+        """Leave a storm that is over for people to read."""
+        ...
+
+    async def order(self) -> Decided | None:
         """What a person has decided about the held alerts, until `obeyed`."""
         ...
 
-    async def obeyed(self, order: Order) -> None: ...
+    async def obeyed(self, order: Decided) -> None: ...
 
     async def seen(self, since_ms: int) -> Seen:
         """Openings from then on, and users with a risk."""
@@ -132,12 +122,11 @@ class Shelf(Protocol):
     async def add_sample(self, at: int, offsets: Mapping[int, int], forget_until: int) -> None: ...
 
 
-class RedisShelf:
+class RedisShelf(Deliveries):
     """The Shelf in Redis."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._settle = redis.register_script(_SETTLE_LUA)
+        super().__init__(redis)
         self._lead = redis.register_script(_LEAD_LUA)
 
     async def lead(self, who: str, for_ms: int) -> bool:
@@ -150,17 +139,12 @@ class RedisShelf:
             if await self._redis.get(keys.dispatch("leader")) == who.encode():
                 await self._redis.delete(keys.dispatch("leader"))
 
-    async def channels(self) -> list[str]:
-        with redis_errors("reading the channels"):
-            found = cast("list[bytes]", await self._redis.zrange(_names(), 0, -1))
-        return [text(name) for name in found]
-
     async def due(self, channel: str, now_ms: int, limit: int) -> list[Slip]:
         return await self._slips(
             lambda shard: keys.delivery_queue(shard, channel), now_ms, limit, "due deliveries"
         )
 
-    async def waiting_in(self, place: Place, until_ms: int, limit: int) -> list[Slip]:
+    async def waiting_in(self, place: Waiting, until_ms: int, limit: int) -> list[Slip]:
         return await self._slips(
             lambda shard: keys.delivery_place(shard, place), until_ms, limit, f"the {place}"
         )
@@ -181,58 +165,6 @@ class RedisShelf:
         ]
         entries.sort()
         return await self._load([(shard, name) for _, shard, name in entries[:limit]])
-
-    async def _load(self, places: Sequence[tuple[int, str]]) -> list[Slip]:
-        if not places:
-            return []
-        with redis_errors("loading deliveries"):
-            values = await mget(self._redis, [keys.delivery(*place) for place in places])
-        return [
-            Slip(shard, rows.decode(value), value)
-            for (shard, _), value in zip(places, values, strict=True)
-            if value is not None
-        ]
-
-    async def settle(self, slip: Slip, after: Row) -> Slip | None:
-        stored = rows.encode(after)
-        written = await self._write(slip.shard, slip.stored, stored, after)
-        return Slip(slip.shard, after, stored) if written else None
-
-    async def add(self, row: Row) -> bool:
-        with redis_errors("adding a delivery"):
-            await self._redis.zadd(_names(), {row.channel: 0})
-        return await self._write(shard_of(row.message_id), b"", rows.encode(row), row)
-
-    async def _write(self, shard: int, expected: bytes, stored: bytes, row: Row) -> bool:
-        with redis_errors("settling a delivery"):
-            return bool(
-                await self._settle(
-                    keys=[
-                        keys.delivery(shard, row.row_id),
-                        keys.delivery_queue(shard, row.channel),
-                        keys.delivery_place(shard, "held"),
-                        keys.delivery_place(shard, "digest"),
-                        keys.delivery_log(shard),
-                    ],
-                    args=[
-                        expected,
-                        stored,
-                        0 if row.state in rows.OPEN_STATES else OVER_TTL_MS,
-                        _PLACES.get(row.state, 0),
-                        row.due,
-                        row.row_id,
-                        row.updated,
-                        LOG_KEPT,
-                    ],
-                )
-            )
-
-    async def count_in(self, place: Place) -> int:
-        with redis_errors("counting deliveries"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for shard in range(SHARDS):
-                    pipe.zcard(keys.delivery_place(shard, place))
-                return sum(await pipe.execute())
 
     async def of_episode(self, row: Row) -> list[Slip]:
         shard = shard_of(row.user_id)
@@ -272,16 +204,6 @@ class RedisShelf:
         with redis_errors("switching a channel off"):
             await self._redis.set(keys.dispatch(f"off:{channel}"), f"{address}\n{reason}")
 
-    async def enable(self, channel: str) -> bool:
-        """Switch a channel on again; whether it was off."""
-        with redis_errors("switching a channel on"):
-            return bool(await self._redis.delete(keys.dispatch(f"off:{channel}")))
-
-    async def storm(self) -> StormState | None:
-        with redis_errors("reading the storm"):
-            stored = await self._redis.get(keys.dispatch("storm"))
-        return None if stored is None else msgspec.json.decode(stored, type=StormState)
-
     async def set_storm(self, state: StormState | None) -> None:
         with redis_errors("writing the storm"):
             if state is None:
@@ -289,19 +211,13 @@ class RedisShelf:
             else:
                 await self._redis.set(keys.dispatch("storm"), msgspec.json.encode(state))
 
-    async def order(self) -> Order | None:
-        with redis_errors("reading what was decided of a storm"):
-            stored = await self._redis.get(keys.dispatch("order"))
-        return None if stored is None else cast("Order", text(stored))
+    async def keep_storm(self, state: StormState) -> None:
+        with redis_errors("keeping the last storm"):
+            await self._redis.set(keys.dispatch("last-storm"), msgspec.json.encode(state))
 
-    async def give_order(self, order: Order) -> None:
-        """Decide what becomes of the held alerts."""
-        with redis_errors("deciding about a storm"):
-            await self._redis.set(keys.dispatch("order"), order)
-
-    async def obeyed(self, order: Order) -> None:
+    async def obeyed(self, order: Decided) -> None:
         with redis_errors("noting what was decided of a storm"):
-            if await self._redis.get(keys.dispatch("order")) == order.encode():
+            if await self._redis.get(keys.dispatch("order")) == msgspec.json.encode(order):
                 await self._redis.delete(keys.dispatch("order"))
 
     async def seen(self, since_ms: int) -> Seen:
@@ -359,60 +275,10 @@ class RedisShelf:
                 pipe.zremrangebyscore(name, "-inf", forget_until)
                 await pipe.execute()
 
-    # For people: the delivery log.
-
-    async def latest(self, limit: int) -> list[Slip]:
-        """The deliveries that changed last, newest first."""
-        with redis_errors("reading the delivery log"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for shard in range(SHARDS):
-                    pipe.zrange(keys.delivery_log(shard), 0, limit - 1, desc=True, withscores=True)
-                answers = await pipe.execute()
-        entries = [
-            (at, shard, text(member))
-            for shard, answer in enumerate(answers)
-            for member, at in answer
-        ]
-        entries.sort(reverse=True)
-        return await self._load([(shard, name) for _, shard, name in entries[:limit]])
-
-    async def find(self, known: str) -> list[Slip]:
-        """The deliveries of a message, or the one of that id."""
-        names = (
-            [known]
-            if ":" in known
-            else [rows.row_id(known, channel) for channel in await self.channels()]
-        )
-        return await self._load([(shard, name) for shard in range(SHARDS) for name in names])
-
-
-def channel_of(row_id: str) -> str:
-    """The channel a row's id names."""
-    return row_id.rpartition(":")[2]
-
 
 def encode_known(known: Iterable[tuple[str, str]]) -> bytes:
     """A user's deliveries: row id and the episode's dedup_key of each, the latest last."""
     return msgspec.msgpack.encode(list(known)[-USER_KEPT:])
-
-
-def decode_known(stored: bytes | None) -> list[tuple[str, str]]:
-    """Read what `encode_known` wrote."""
-    if stored is None:
-        return []
-    return msgspec.msgpack.decode(stored, type=list[tuple[str, str]])
-
-
-async def known_of(redis: Redis, user_ids: Collection[str]) -> dict[str, list[tuple[str, str]]]:
-    """The deliveries of some users."""
-    users = sorted(user_ids)
-    with redis_errors("reading users' deliveries"):
-        values = await mget(redis, [keys.deliveries_of(user) for user in users]) if users else []
-    return {user: decode_known(value) for user, value in zip(users, values, strict=True)}
-
-
-def _names() -> str:
-    return keys.dispatch("channels")
 
 
 def _hours(channel: str, rule: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ import msgspec
 
 from alerts.delivery.channels_config import Storm
 from alerts.delivery.rows import Crossing
+from contracts.storms import Order, StormState
 from contracts.times import MINUTE_MS
 
 CLEARS_BELOW: Final = 0.5
@@ -30,21 +31,7 @@ UNUSUAL: Final = 1.5
 LEAST_EARLIER: Final = 10
 """Fewer earlier crossings say nothing of what is usual."""
 
-Order = Literal["release", "discard"]
 Action = Literal["begin", "clear", "release", "discard"]
-
-
-class StormState(msgspec.Struct, frozen=True, kw_only=True):
-    """A storm that rages, or whose held alerts somebody released."""
-
-    incident_id: str
-    since: int
-    """Epoch ms of the data."""
-    crossed: int
-    active: int
-    cause: str
-    overruled: bool = False
-    """A person released what was held: nothing is held until it has cleared."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):

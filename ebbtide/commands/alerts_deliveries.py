@@ -30,13 +30,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _list(args: argparse.Namespace) -> int:
-    from alerts.delivery.shelf import RedisShelf  # noqa: PLC0415  (heavy, and not for --help)
+    from runtime.deliveries import Deliveries  # noqa: PLC0415  (heavy, and not for --help)
     from runtime.settings import ServiceSettings  # noqa: PLC0415
     from runtime.store import connect  # noqa: PLC0415
 
     redis = connect(ServiceSettings().redis_url)
     try:
-        slips = await RedisShelf(redis).latest(max(args.limit, 0))
+        slips = await Deliveries(redis).latest(max(args.limit, 0))
     finally:
         await redis.aclose()
     told = [described(slip.row) for slip in slips]

@@ -29,15 +29,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _resend(known: str) -> int:
-    from alerts.delivery.resend import resend  # noqa: PLC0415  (heavy, and not for --help)
-    from alerts.delivery.shelf import RedisShelf  # noqa: PLC0415
-    from runtime.clock import wall_ms  # noqa: PLC0415
+    from runtime.clock import wall_ms  # noqa: PLC0415  (heavy, and not for --help)
+    from runtime.deliveries import Deliveries  # noqa: PLC0415
+    from runtime.resend import resend  # noqa: PLC0415
     from runtime.settings import ServiceSettings  # noqa: PLC0415
     from runtime.store import connect  # noqa: PLC0415
 
     redis = connect(ServiceSettings().redis_url)
     try:
-        outcomes = await resend(RedisShelf(redis), known, wall_ms())
+        outcomes = await resend(Deliveries(redis), known, wall_ms())
     finally:
         await redis.aclose()
     if not outcomes:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contracts.storms import Order, StormState
 
 
 def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,29 +19,31 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "and hold nothing more until the storm has cleared. discard: tell nobody what is held so "
         "far.",
     )
+    parser.add_argument("--actor", default="", help="who decides, for those who look later")
     parser.add_argument("what", choices=("show", "release", "discard"), nargs="?", default="show")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show or decide; 0."""
-    return asyncio.run(_storm(args.what))
+    return asyncio.run(_storm(args.what, args.actor))
 
 
-async def _storm(what: str) -> int:
-    from alerts.delivery.shelf import RedisShelf  # noqa: PLC0415  (heavy, and not for --help)
+async def _storm(what: str, actor: str) -> int:
+    from contracts.storms import Decided  # noqa: PLC0415  (heavy, and not for --help)
     from contracts.times import from_ms  # noqa: PLC0415
+    from runtime.clock import wall_ms  # noqa: PLC0415
+    from runtime.deliveries import Deliveries  # noqa: PLC0415
     from runtime.settings import ServiceSettings  # noqa: PLC0415
     from runtime.store import connect  # noqa: PLC0415
 
     redis = connect(ServiceSettings().redis_url)
     try:
-        shelf = RedisShelf(redis)
+        shelf = Deliveries(redis)
         state, held = await shelf.storm(), await shelf.count_in("held")
-        if what == "release":
-            await shelf.give_order("release")
-        elif what == "discard":
-            await shelf.give_order("discard")
+        if what != "show":
+            order: Order = "release" if what == "release" else "discard"
+            await shelf.give_order(Decided(order=order, actor=actor, at=wall_ms()))
     finally:
         await redis.aclose()
     if state is None:
@@ -46,9 +52,13 @@ async def _storm(what: str) -> int:
         print(
             f"storm since {from_ms(state.since).isoformat()}: {state.crossed} of {state.active} "
             f"users crossed; {held} deliveries are held"
-            f"{', released by a person' if state.overruled else ''}"
+            f"{f', released by {_who(state)}' if state.overruled else ''}"
         )
         print(f"likely cause: {state.cause}")
     if what != "show":
         print(f"the delivery worker will {what} them")
     return 0
+
+
+def _who(state: StormState) -> str:
+    return (state.decided.actor if state.decided is not None else "") or "a person"

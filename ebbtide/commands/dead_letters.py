@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from contracts.errors import BadRecord, Misconfigured
 from contracts.times import EARLIEST_MS, LATEST_MS, from_ms
 from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SCORES
 from ebbtide.feed.options import moment
-from ebbtide.letter_box import LetterBox, Wanted, message_of
+from ebbtide.letter_box import LetterBox, Returns, Wanted, message_of
 from runtime.clock import wall_ms
 from runtime.dead_letters import accept
 from runtime.letters import Letter
@@ -91,8 +93,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _list(settings: ServiceSettings, args: argparse.Namespace) -> int:
-    letters = await LetterBox(settings, args.topic).letters(_wanted(args))
-    for letter in letters:
+    count = 0
+    async for letter in LetterBox(settings, args.topic).letters(_wanted(args)):
+        count += 1
         if args.json:
             print(json.dumps(_told(letter)))
         else:
@@ -100,47 +103,55 @@ async def _list(settings: ServiceSettings, args: argparse.Namespace) -> int:
             value = "null" if letter.original.value is None else repr(shown)
             state = "  (replayed)" if letter.replayed else ""
             print(f"{letter.id}  {letter.topic}:{letter.source}  {letter.reason}  {value}{state}")
-    print(f"{len(letters)} dead letters", file=sys.stderr)
+    print(f"{count} dead letters", file=sys.stderr)
     return 0
 
 
 async def _show(settings: ServiceSettings, args: argparse.Namespace) -> int:
-    (letter,) = await _named(LetterBox(settings, args.topic), [args.letter])
-    if args.value:
-        sys.stdout.buffer.write(letter.original.value or b"")
-        return 0
-    for name, told in _told(letter).items():
-        print(f"{name}: {told if isinstance(told, str) else json.dumps(told)}")
+    box = LetterBox(settings, args.topic)
+    await _require(box, [args.letter])
+    async for letter in _named(box, [args.letter]):
+        if args.value:
+            sys.stdout.buffer.write(letter.original.value or b"")
+            return 0
+        for name, told in _told(letter).items():
+            print(f"{name}: {told if isinstance(told, str) else json.dumps(told)}")
     return 0
 
 
 async def _replay(settings: ServiceSettings, args: argparse.Namespace) -> int:
     box = LetterBox(settings, args.topic)
-    letters = await _chosen(box, args)
+    choose = await _chosen(box, args)
     value = _corrected(args.value)
-    if value is not None and len(letters) != 1:
-        raise Misconfigured(f"--value corrects one letter, and {len(letters)} are chosen")
-    ready = []
-    left = 0
-    for letter in letters:
-        if letter.replayed and not args.again:
-            _stays(letter, "was replayed before; --again sends it once more")
-            left += 1
-            continue
-        try:
-            sent = message_of(letter, settings.fold_rules, value=value, log_time=args.log_time)
-        except BadRecord as bad:
-            _stays(letter, f"would be parked again: {bad.reason}")
-            left += 1
-            continue
-        ready.append((letter, sent))
-    if ready and not args.dry_run:
-        async with box.returning() as returns:
-            for letter, sent in ready:
-                await returns.send(letter, sent, wall_ms())
-                print(f"{letter.id} went back to {args.topic}, user {(sent.key or b'').decode()!r}")
+    if value is not None:
+        chosen = [letter.id async for letter in choose()]
+        if len(chosen) != 1:
+            raise Misconfigured(f"--value corrects one letter, and {len(chosen)} are chosen")
+    sent = left = 0
+    async with AsyncExitStack() as stack:
+        returns: Returns | None = None
+        async for letter in choose():
+            if letter.replayed and not args.again:
+                _stays(letter, "was replayed before; --again sends it once more")
+                left += 1
+                continue
+            try:
+                message = message_of(
+                    letter, settings.fold_rules, value=value, log_time=args.log_time
+                )
+            except BadRecord as bad:
+                _stays(letter, f"would be parked again: {bad.reason}")
+                left += 1
+                continue
+            sent += 1
+            if args.dry_run:
+                continue
+            if returns is None:
+                returns = await stack.enter_async_context(box.returning())
+            await returns.send(letter, message, wall_ms())
+            print(f"{letter.id} went back to {args.topic}, user {(message.key or b'').decode()!r}")
     words = "would go back" if args.dry_run else "went back"
-    print(f"{len(ready)} {words}, {left} stay", file=sys.stderr)
+    print(f"{sent} {words}, {left} stay", file=sys.stderr)
     return 2 if left else 0
 
 
@@ -167,28 +178,39 @@ def _wanted(args: argparse.Namespace, replayed: bool | None = None) -> Wanted:
     )
 
 
-async def _chosen(box: LetterBox, args: argparse.Namespace) -> list[Letter]:
+Choose = Callable[[], AsyncIterator[Letter]]
+"""Reads the chosen letters, each time anew."""
+
+
+async def _chosen(box: LetterBox, args: argparse.Namespace) -> Choose:
     filtered = args.reason or args.since is not None or args.until is not None
     filtered = filtered or args.partition is not None
     if args.letters and (args.all or filtered):
         raise Misconfigured("name letters, or choose them with --all or filters, not both")
     if args.letters:
-        return await _named(box, args.letters)
+        await _require(box, args.letters)
+        return lambda: _named(box, args.letters)
     if not args.all and not filtered:
         raise Misconfigured(
             "which letters? Name some (see `list`), or choose with --all or filters"
         )
-    return await box.letters(_wanted(args, None if args.again else False))
+    return lambda: box.letters(_wanted(args, None if args.again else False))
 
 
-async def _named(box: LetterBox, names: list[str]) -> list[Letter]:
-    found = {letter.id: letter for letter in await box.letters(Wanted())}
+async def _require(box: LetterBox, names: list[str]) -> None:
+    """Raise Misconfigured unless there is a letter of each name."""
+    found = {letter.id async for letter in _named(box, names)}
     missing = [name for name in names if name not in found]
     if missing:
         raise Misconfigured(
             f"there is no dead letter {', '.join(missing)}: `ebbtide dead-letters list` names them"
         )
-    return [found[name] for name in dict.fromkeys(names)]
+
+
+async def _named(box: LetterBox, names: list[str]) -> AsyncIterator[Letter]:
+    async for letter in box.letters(Wanted()):
+        if letter.id in names:
+            yield letter
 
 
 def _corrected(file: str | None) -> bytes | None:

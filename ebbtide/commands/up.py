@@ -26,6 +26,7 @@ from ebbtide.cli import COMMANDS
 from ebbtide.guard import Guard
 from ebbtide.ports import LOOPBACK, require_free
 from ebbtide.supervisor import LOOK_EVERY_S, Supervisor, stopped_by_signals
+from ingest_api.access import require_access
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -41,7 +42,13 @@ class UpSettings(BaseSettings):
     """Everything kept here: records, model, logs."""
 
     host: str = LOOPBACK
-    """Where the gateway listens. Other than loopback: think of who can reach it."""
+    """Where the gateway listens. Other than loopback: only with `api_keys_file`."""
+
+    api_keys_file: Path | None = None
+    """The keys the gateway lets in; None: everybody on this machine is let in."""
+
+    require_keys: bool = False
+    """Refuse to start without `api_keys_file` on loopback, too."""
 
     port: Port = 8000
     """Port of the gateway."""
@@ -60,6 +67,9 @@ class UpSettings(BaseSettings):
 
     delivery_health_port: Port = 8003
     """Port of the delivery worker's health and metrics."""
+
+    history_health_port: Port = 8004
+    """Port of the history worker's health and metrics."""
 
     alert_policy: Path | None = None
     """The policy file of alerts; one with channels also starts the delivery worker."""
@@ -97,6 +107,7 @@ def add_parser(subparsers: Any) -> None:
     option("--scorer-health-port", help="port of the scorer's health and metrics (default 8001)")
     option("--alerts-health-port", help="port of the alerts worker's (default 8002)")
     option("--delivery-health-port", help="port of the delivery worker's (default 8003)")
+    option("--history-health-port", help="port of the history worker's (default 8004)")
     option("--alert-policy", help="policy file of alerts (docs/alerts.md)")
     option("--model-dir", help="the model to serve (default: model in the data folder)")
     option("--clock", choices=("wall", "stream"), help="time is now, or what the log says")
@@ -109,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     settings = settings_of(args)
     with embedded.lock_data_dir(settings.data_dir) as lock:
+        require_keys(settings)
         require_ports(settings)
         require_model(settings)
         require_policy(settings)
@@ -154,6 +166,15 @@ def settings_of(args: argparse.Namespace) -> UpSettings:
             f"--{name.replace('_', '-')} (EBBTIDE_{name.upper()}): {first['msg']}, "
             f"but is {first['input']!r}"
         ) from error
+
+
+def require_keys(settings: UpSettings) -> None:
+    """Raise Misconfigured where keys are needed and missing, or their file cannot be used."""
+    require_access(settings.host, settings.api_keys_file, require_keys=settings.require_keys)
+    if settings.api_keys_file is not None:
+        from ingest_api.access_keys import KeysFile  # noqa: PLC0415  (most runs have none)
+
+        KeysFile(settings.api_keys_file)
 
 
 def require_model(settings: UpSettings) -> None:
@@ -217,6 +238,7 @@ def require_ports(settings: UpSettings) -> None:
     check(settings.port, "--port", "the gateway", host=settings.host)
     check(settings.scorer_health_port, "--scorer-health-port", "the scorer's health")
     check(settings.alerts_health_port, "--alerts-health-port", "the alerts worker's health")
+    check(settings.history_health_port, "--history-health-port", "the history worker's health")
     if tells(settings):
         check(settings.delivery_health_port, "--delivery-health-port", "the delivery's health")
 
@@ -231,6 +253,7 @@ def service_env(settings: UpSettings, outer: Mapping[str, str]) -> dict[str, str
         "EBBTIDE_SCORER_HEALTH_PORT": str(settings.scorer_health_port),
         "EBBTIDE_ALERTS_HEALTH_PORT": str(settings.alerts_health_port),
         "EBBTIDE_DELIVERY_HEALTH_PORT": str(settings.delivery_health_port),
+        "EBBTIDE_HISTORY_HEALTH_PORT": str(settings.history_health_port),
         "EBBTIDE_PUBLIC_URL": settings.public_url or base_url(settings),
         "EBBTIDE_MODEL_DIR": str(model_dir(settings)),
         "EBBTIDE_CLOCK": settings.clock,
@@ -244,6 +267,8 @@ def service_env(settings: UpSettings, outer: Mapping[str, str]) -> dict[str, str
         # It lets a group form only after half a session; with one worker each, a short one is safe.
         env.setdefault("EBBTIDE_SESSION_TIMEOUT_MS", "3000")
         env.setdefault("EBBTIDE_FETCH_WAIT_MS", "20")
+        # Beside the scorer, the broker's work is less than the scorer's to compress.
+        env.setdefault("EBBTIDE_SCORE_COMPRESSION", "none")
     return env
 
 
@@ -265,17 +290,22 @@ class Parts:
     gateway: Child
     scorer: Child
     alerts: Child
+    history: Child
     delivery: list[Child]
     simulator: list[Child]
 
     def start_order(self) -> list[list[Child]]:
         """Servers first; the services load their libraries side by side; then the visitors."""
-        services = [self.scorer, self.alerts, *self.delivery, self.gateway]
+        services = [self.scorer, self.alerts, self.history, *self.delivery, self.gateway]
         return [self.servers, services, self.simulator]
 
     def stop_order(self) -> list[list[Child]]:
         """Whoever feeds the log, then its readers in the order of the flow, then the servers."""
-        readers = [[self.scorer], [self.alerts], *([self.delivery] if self.delivery else [])]
+        readers = [
+            [self.scorer],
+            [self.alerts, self.history],
+            *([self.delivery] if self.delivery else []),
+        ]
         return [self.simulator, [self.gateway], *readers, self.servers]
 
 
@@ -319,6 +349,7 @@ def make_parts(settings: UpSettings, *, guard: Guard, demo: bool) -> Parts:
         gateway=service("gateway", "api", is_ready=partial(answers_ok, gateway_ready)),
         scorer=worker("scorer", settings.scorer_health_port),
         alerts=worker("alerts", settings.alerts_health_port),
+        history=worker("history", settings.history_health_port),
         delivery=[worker("delivery", settings.delivery_health_port)] if tells(settings) else [],
         simulator=[service("simulator", *simulate, may_finish=True)] if demo else [],
     )
@@ -378,10 +409,12 @@ def welcome(settings: UpSettings, *, seconds: float) -> str:
     """What runs where, what to try, how to stop."""
     base = base_url(settings)
     rows = [
-        ("gateway", base, "documentation at /docs"),
+        ("gateway", base, "the dashboard; documentation at /docs"),
         ("scorer", f"http://{LOOPBACK}:{settings.scorer_health_port}", "/readyz, /metrics"),
         ("alerts", f"http://{LOOPBACK}:{settings.alerts_health_port}", "/readyz, /metrics"),
     ]
+    history = f"http://{LOOPBACK}:{settings.history_health_port}"
+    rows.append(("history", history, "/readyz, /metrics"))
     if tells(settings):
         delivery = f"http://{LOOPBACK}:{settings.delivery_health_port}"
         rows.append(("delivery", delivery, "/readyz, /metrics"))
@@ -407,12 +440,14 @@ def welcome(settings: UpSettings, *, seconds: float) -> str:
         "is_logged_in": True,
     }
     event = {"user_id": "ada", "type": "page_view", "pages_visited": 3, "time_spent": 4.5}
+    keys = settings.api_keys_file
+    needs = "" if keys is None else f", with -H 'authorization: Bearer ...' and a key of {keys}"
     return f"""
 Ebbtide is up after {seconds:.1f} s.
 
 {table}
 
-Try:
+Try{needs}:
   {_curl(f"{base}/predict", predict)}
   {_curl(f"{base}/events", event)}
   curl -s {base}/users/ada

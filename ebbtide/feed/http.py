@@ -111,6 +111,11 @@ def _refusals(answer: Answer, chunk: Sequence[Sendable]) -> list[Refusal]:
     if answer.status in (413, 422):
         reason = str(said.get("detail") or said.get("title") or f"status {answer.status}")
         return [Refusal(record, reason) for record in chunk]
+    if answer.status in (401, 403):
+        raise Misconfigured(
+            f"the gateway answers {answer.status} to POST /events: {said.get('detail')}; "
+            "EBBTIDE_API_KEY must be a key with the scope `write`"
+        )
     raise Misconfigured(
         f"the gateway answers {answer.status} to POST /events: {answer.body[:200]!r}; "
         "is the address right?"
@@ -139,13 +144,17 @@ def events_url(url: str) -> str:
 class Connection:
     """A kept-alive connection; opened at the first post and again after trouble."""
 
-    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
+    def __init__(self, url: str, *, key: str | None = None, timeout: float = 30.0) -> None:
+        """key: of a gateway that asks for one, with the scope `write`."""
         parts = urlsplit(url)
         kind = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
         self._connection = kind(parts.netloc, timeout=timeout)
         self._path = parts.path
+        self._headers = {"Content-Type": "application/json"}
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key}"
 
     async def post(self, body: bytes) -> Answer:
         """See Post."""
@@ -157,7 +166,7 @@ class Connection:
 
     def _exchange(self, body: bytes) -> Answer:
         try:
-            self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+            self._connection.request("POST", self._path, body, self._headers)
             response = self._connection.getresponse()
             headers = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, headers, response.read())

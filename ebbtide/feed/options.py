@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,7 +18,11 @@ from runtime.settings import ServiceSettings
 
 def add_targets(parser: argparse._MutuallyExclusiveGroup) -> None:
     """Where to send."""
-    parser.add_argument("--http", metavar="URL", help="a gateway, e.g. http://127.0.0.1:8000")
+    parser.add_argument(
+        "--http",
+        metavar="URL",
+        help="a gateway, e.g. http://127.0.0.1:8000 (its key: EBBTIDE_API_KEY)",
+    )
     parser.add_argument("--kafka", metavar="BOOTSTRAP", help="Kafka, host:port separated by commas")
 
 
@@ -26,7 +31,7 @@ async def open_sink(args: argparse.Namespace, stopping: Stopping) -> AsyncIterat
     """Connect to what --http or --kafka names."""
     if args.http is not None:
         url = events_url(args.http)
-        connection = Connection(url)
+        connection = Connection(url, key=os.environ.get("EBBTIDE_API_KEY"))
         try:
             yield HttpSink(connection.post, stopping.pause, target=url)
         finally:

@@ -20,7 +20,9 @@ import pytest
 
 from ebbtide.ports import LOOPBACK, free_port
 
-OPTIONS = ["--port", "--kafka-port", "--redis-port", "--scorer-health-port", "--alerts-health-port"]
+OPTIONS = ["--port", "--kafka-port", "--redis-port"] + [
+    f"--{worker}-health-port" for worker in ("scorer", "alerts", "history")
+]
 
 
 @dataclass

@@ -125,10 +125,11 @@ class Stage:
         return int(reader.highwater(place))
 
     async def state(self) -> dict[str, object]:
-        """Everything the worker keeps in Redis besides marks and the log's identity."""
+        """Everything the worker keeps of users in Redis, besides marks."""
         found: dict[str, object] = {}
         for key in map(text, await self.redis.keys("ebb:{*")):
-            if ":m:" in key:
+            # What it tells of itself and of its policy has the time in it.
+            if ":m:" in key or ":worker" in key or key == keys.POLICY:
                 continue
             is_set = await self.redis.type(key) == b"zset"
             found[key] = (

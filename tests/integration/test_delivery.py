@@ -18,11 +18,11 @@ from redis.asyncio import Redis
 from standardwebhooks.webhooks import Webhook
 
 from alerts.delivery import worker
-from alerts.delivery.resend import resend
 from alerts.delivery.settings import DeliverySettings
 from alerts.delivery.shelf import RedisShelf
 from contracts.alerts import ChurnAlert, encode_alert
 from contracts.partition import home
+from contracts.storms import Decided
 from contracts.times import to_ms
 from contracts.topics import ALERTS
 from ebbtide.ports import free_port
@@ -30,6 +30,7 @@ from runtime import kafka as kafka_clients
 from runtime import keys, service
 from runtime.clock import wall_ms
 from runtime.kafka import Message, Publisher, ensure_topics
+from runtime.resend import resend
 from runtime.store import connect, text
 from tests.churn_alerts import churn_alert
 from tests.receivers import Receiver, http_receiver, slow, smtp_server
@@ -218,7 +219,7 @@ async def test_a_storm_is_one_incident_until_a_person_releases_it(stage: Stage) 
         await eventually(lambda: settled(stage, 31), what="an incident; all are told or held")
         held = await stage.shelf.count_in("held")
         begun = await stage.shelf.storm()
-        await stage.shelf.give_order("release")
+        await stage.shelf.give_order(Decided(order="release", actor="grace", at=wall_ms()))
         await eventually(lambda: in_state(stage, "sent", 32), what="all are told")
 
     assert held > 0

@@ -132,7 +132,7 @@ async def test_a_retry_after_a_lost_answer_counts_once(
     """The client hangs up before the answer and sends the same event_id again."""
     event = json.dumps(visit("ada", "order-77", 0)).encode()
     request = (
-        b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        b"POST /events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         b"content-length: %d\r\n\r\n%s" % (len(event), event)
     )
     async with gateway(clean_kafka, clean_redis) as http:

@@ -181,6 +181,7 @@ def test_a_data_folder_has_one_owner(tmp_path: Path) -> None:
         ("--port", "gateway"),
         ("--scorer-health-port", "scorer"),
         ("--alerts-health-port", "alerts worker"),
+        ("--history-health-port", "history worker"),
     ],
 )
 def test_up_refuses_a_taken_port(option: str, what: str, taken: int, tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_up_refuses_a_taken_port(option: str, what: str, taken: int, tmp_path: P
     `ebbtide up` starts nothing when a port is taken: one line, naming the option, exit code 2.
     """
     options = ["--kafka-port", "--redis-port", "--port"]
-    options += ["--scorer-health-port", "--alerts-health-port"]
+    options += [f"--{worker}-health-port" for worker in ("scorer", "alerts", "history")]
     ports = {name: free_port() for name in options} | {option: taken}
     words = [word for name, port in ports.items() for word in (name, str(port))]
 

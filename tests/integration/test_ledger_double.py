@@ -24,13 +24,17 @@ def some_effects(random: Random) -> Effects:
     effects = Effects()
     for _ in range(random.randrange(8)):
         string, ranked = f"{TAG}s{random.randrange(3)}", f"{TAG}z{random.randrange(3)}"
-        match random.randrange(8):
+        listed = f"{TAG}l{random.randrange(2)}"
+        match random.randrange(9):
+            case 8:
+                values = [random.randbytes(2) for _ in range(random.randrange(1, 4))]
+                effects.append(listed, values, keep=4, ttl_ms=random.choice([10**8, 10**9]))
             case 0:
                 effects.put(string, random.randbytes(4))
             case 1:
                 effects.put(string, random.randbytes(4), random.choice([10**8, 10**9]))
             case 2:
-                effects.delete(random.choice([string, ranked]))
+                effects.delete(random.choice([string, ranked, listed]))
             case 3 | 4:
                 score = random.choice([None, 0.0, 1.5, 2.0**53, 1_700_000_000_123.0])
                 effects.index(ranked, random.choice("abcdé"), score)
@@ -48,11 +52,13 @@ def some_effects(random: Random) -> Effects:
     return effects
 
 
-async def contents(redis: Redis) -> tuple[dict[str, bytes], list[list[Any]]]:
-    """The strings and sorted sets that `some_effects` writes."""
+async def contents(redis: Redis) -> tuple[dict[str, bytes], list[list[Any]], list[list[bytes]]]:
+    """The strings, sorted sets and lists that `some_effects` writes."""
     names = [f"{TAG}s{number}" for number in range(3)]
     strings = {name: v for name in names if isinstance(v := await redis.get(name), bytes)}
-    return strings, [await entries(redis, f"{TAG}z{number}") for number in range(3)]
+    ranked = [await entries(redis, f"{TAG}z{number}") for number in range(3)]
+    lists = [await redis.lrange(f"{TAG}l{number}", 0, -1) for number in range(2)]
+    return strings, ranked, lists
 
 
 async def entries(redis: Redis, name: str) -> list[Any]:
@@ -87,9 +93,11 @@ async def test_both_ledgers_do_the_same(clean_redis: RedisServer) -> None:
         refused += outcome == "refused"
 
     assert 20 < refused < 100
-    strings, ranked = await contents(redis)
-    assert (strings, ranked) == await contents(fake_redis.client)
-    lasting = {k for k in strings if await redis.pttl(k) > 0}
+    strings, ranked, lists = await contents(redis)
+    assert (strings, ranked, lists) == await contents(fake_redis.client)
+    assert any(lists)
+    names = [*strings, *(f"{TAG}l{number}" for number in range(2))]
+    lasting = {name for name in names if await redis.pttl(name) > 0}
     assert set(fake_redis.state.lifetimes_ms) == lasting
     stored = {text(k): v for k, v in (await redis.hgetall(keys.marks(7, TOPIC))).items()}
     assert fake_redis.state.hashes[keys.marks(7, TOPIC)] == stored

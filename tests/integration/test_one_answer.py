@@ -183,7 +183,7 @@ async def answering(
         async with (
             running(lambda stop: score_with(model, scorer_settings(kafka, redis), stop, explain)),
             producer(kafka) as client,
-            AsyncClient(transport=ASGITransport(app=app), base_url="http://gateway") as http,
+            AsyncClient(transport=ASGITransport(app=app), base_url="http://localhost") as http,
         ):
             yield Answers(client, reader, http, model, model_dir, folder)
     finally:

@@ -72,7 +72,9 @@ async def holdings(server: RedisServer, generation: int) -> dict[str, Any]:
     async with client_of(server) as redis:
         async for key in redis.scan_iter(match=keys.any_of(generation)):
             tag, _, _, rest = key.decode().split(":", 3)
-            zset = rest.startswith("t:") or rest == "rank"
+            if rest.startswith("ev:"):
+                continue  # the history's, which fills them by itself
+            zset = rest.startswith("t:") or rest in {"rank", "worth"}
             held[f"{tag}{key[4:9]!r}:{rest}"] = (
                 await redis.zrange(key, 0, -1, withscores=True) if zset else await redis.get(key)
             )

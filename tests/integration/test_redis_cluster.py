@@ -14,6 +14,8 @@ from alerts.main import serve as serve_alerts
 from alerts.settings import AlertsSettings
 from contracts.errors import Refused, StoreUnavailable
 from contracts.partition import SHARDS
+from contracts.partition import shard as shard_of
+from contracts.ranks import CLASSES
 from contracts.times import HOUR_MS
 from contracts.topics import ACTIVITY, ALERTS, CLOCK_HEADER, CLOCK_KEY
 from ebbtide.commands.rebuild import rebuild
@@ -23,6 +25,7 @@ from ingest_api.records import RedisUsers
 from runtime import keys
 from runtime.ledger import Effects, Mark, RedisLedger
 from runtime.store import check_policy, connect, mget
+from runtime.user_ranks import BY_RISK, Place, Stream
 from tests.integration.pipeline import (
     NOON,
     PARTITIONS,
@@ -93,6 +96,25 @@ async def test_keys_of_many_shards_are_read_in_order(redis: Redis) -> None:
 
     assert values == [n.encode() if at % 2 == 0 else None for at, n in enumerate(names)]
     assert [] == await mget(redis, [])
+
+
+async def test_the_indexes_of_users_are_read_on_a_cluster(redis: Redis) -> None:
+    """In order behind a place, and counted, over all shards and classes."""
+    users = {f"user-{number:02}": number / 100 - 2 * (number % 2) for number in range(60)}
+    for user_id, score in users.items():
+        await redis.zadd(keys.rank(shard_of(user_id)), {user_id: score})
+    reader = RedisUsers(redis)
+    place = Place(0.3, "user-30")
+
+    pieces = await reader.ranked(
+        BY_RISK, {Stream(s, c): place for s in range(SHARDS) for c in range(2)}, 100
+    )
+
+    found = sorted((entry for piece in pieces.values() for entry in piece.entries), reverse=True)
+    assert [Place(n / 100, f"user-{n:02}") for n in range(29, -1, -1)] == found
+    assert [30, 30, 0, 0] == await reader.counts(BY_RISK)
+    assert [None] * 60 == await reader.stored(list(users))
+    assert [None] * 60 == await reader.open_alerts(list(users))
 
 
 async def test_a_refused_shard_keeps_its_effects_out_and_others_go_ahead(redis: Redis) -> None:
@@ -216,7 +238,12 @@ async def test_alerts_and_the_gateways_reads_work_on_a_cluster(
             return {alert.user_id for alert in await users.recent_alerts(200)} == set(names)
 
         await eventually(shown)
-        assert set(names) == {name for name, _ in await users.riskiest(100)}
+        everybody = dict.fromkeys([Stream(s, c) for s in range(SHARDS) for c in range(CLASSES)])
+        pieces = await users.ranked(BY_RISK, everybody, 100)
+        listed = [place.user_id for piece in pieces.values() for place in piece.entries]
+        assert set(names) == set(listed)
+        assert None not in await users.stored(listed)
+        assert len(names) == sum(await users.counts(BY_RISK))
         assert set(range(PARTITIONS)) == set(await users.clocks())
         assert all((await users.load(names))["facts"]["events"] == 4)
         await users.ping()

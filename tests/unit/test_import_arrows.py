@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "ingest_api": {"contracts", "model", "runtime"},
     "scorer": {"contracts", "model", "runtime"},
     "alerts": {"contracts", "runtime"},
-    "ebbtide": {"contracts", "model", "runtime", "ingest_api", "scorer", "alerts"},
+    "history": {"contracts", "runtime"},
+    "ebbtide": {"contracts", "model", "runtime", "ingest_api", "scorer", "alerts", "history"},
 }
 
 

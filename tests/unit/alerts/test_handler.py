@@ -139,6 +139,7 @@ async def test_effects_and_watermark_move_together() -> None:
         keys.episode("bob"): 1_000,
         keys.alert_of("ada", alert.alert_id): KEPT_MS,
         keys.alert_of("ada", alert.dedup_key): KEPT_MS,
+        keys.alerts_of("ada"): KEPT_MS,
     } == bench.redis.state.lifetimes_ms
     assert bench.alerts == await RecentAlerts(bench.redis.client).latest(10)
     assert NOON + DAY_MS == handler.log_time
@@ -316,6 +317,7 @@ async def test_a_tombstone_erases_without_a_word() -> None:
             keys.episode(alert.user_id),
             keys.alert_of(alert.user_id, alert.alert_id),
             keys.alert_of(alert.user_id, alert.dedup_key),
+            keys.alerts_of(alert.user_id),
         )
     } == set(bench.redis.state.strings)
     recent = await RecentAlerts(bench.redis.client).latest(10)
@@ -453,15 +455,15 @@ async def test_an_accepted_partition_goes_on() -> None:
 
 
 async def test_recent_alerts_are_trimmed_per_shard() -> None:
-    """A shard keeps its newest 200."""
+    """A shard keeps its newest thousand."""
     bench = Bench()
-    names = [name for name in map(str, range(9_999)) if shard(name) == 0][: KEPT + 5]
+    names = [name for name in map(str, range(20_000)) if shard(name) == 0][: KEPT + 5]
 
     await (await bench.opened()).handle(
         log_of(*(churn_score(0.8, 1 + n, user_id=name) for n, name in enumerate(names)))
     )
 
-    latest = await RecentAlerts(bench.redis.client).latest(1_000)
+    latest = await RecentAlerts(bench.redis.client).latest(2_000)
     assert names[:4:-1] == [alert.user_id for alert in latest]
 
 

@@ -49,6 +49,7 @@ class Bench:
             publisher=self.publisher,
             dead_letters=DeadLetters(self.publisher, self.redis.client, COMMANDS, self.health),
             metrics=self.metrics,
+            redis=self.redis.client,
             topic=SCORES,
             bell=self.bell,
         )

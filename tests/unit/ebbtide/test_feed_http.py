@@ -149,6 +149,14 @@ async def test_another_server_is_not_a_gateway() -> None:
         await Gateway(says(404)).sink().send(RECORDS)
 
 
+async def test_a_gateway_that_wants_a_key_is_told_of() -> None:
+    """
+    The remedy is named: the variable and the scope.
+    """
+    with pytest.raises(Misconfigured, match=r"EBBTIDE_API_KEY.*`write`"):
+        await Gateway(says(401, {"detail": "send a key"})).sink().send(RECORDS)
+
+
 def test_addresses() -> None:
     """
     A gateway's address is completed; what is none is refused.

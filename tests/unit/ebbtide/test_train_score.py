@@ -19,12 +19,20 @@ from contracts.times import DAY_MS, from_ms
 from ebbtide import demo_model
 from ebbtide.cli import main
 from ebbtide.commands.train import add_parser, settings_of
-from model.artefact import FULL_GRAPH, INPUTS_GRAPH, MANIFEST_FILE, MODEL_FILE, load
+from model.artefact import (
+    FULL_GRAPH,
+    INPUTS_GRAPH,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    QUALITY_FILE,
+    REPORT_FILE,
+    load,
+)
 from model.dataset import facts_at
 from model.event_files import read_events, write_events
 from model.event_log import event_log, load_event_log
 from model.simulator import Population, simulate
-from model.training import METRICS_FILE, REPORT_FILE, TrainingSettings
+from model.training import METRICS_FILE, TrainingSettings
 
 POPULATION = Population(users=200, days=100, seed=9)
 COLUMNS = (
@@ -65,8 +73,11 @@ def test_train_writes_a_model_that_loads(model_dir):
     """
     model = load(model_dir)
 
-    names = {FULL_GRAPH, INPUTS_GRAPH, MANIFEST_FILE, METRICS_FILE, MODEL_FILE, REPORT_FILE}
-    assert names == {path.name for path in model_dir.iterdir()}
+    told = {METRICS_FILE, QUALITY_FILE, REPORT_FILE}
+    assert told == set(model.manifest.beside)
+    assert {FULL_GRAPH, INPUTS_GRAPH, MANIFEST_FILE, MODEL_FILE} | told == {
+        path.name for path in model_dir.iterdir()
+    }
     assert "visits.parquet 2025-01-01 to 2025-04-10" == model.origin
     assert (10, 20) == (model.horizon_days, model.manifest.active_days)
 

@@ -105,12 +105,10 @@ def test_the_order_is_servers_services_visitors(tmp_path: Path, guard: Guard) ->
         return [[part.name for part in stage] for stage in stages]
 
     assert "stream" == settings.clock
-    assert [["broker", "store"], ["scorer", "alerts", "gateway"], ["simulator"]] == names(
-        parts.start_order()
-    )
-    assert [["simulator"], ["gateway"], ["scorer"], ["alerts"], ["broker", "store"]] == names(
-        parts.stop_order()
-    )
+    services = ["scorer", "alerts", "history", "gateway"]
+    assert [["broker", "store"], services, ["simulator"]] == names(parts.start_order())
+    readers = [["scorer"], ["alerts", "history"]]
+    assert [["simulator"], ["gateway"], *readers, ["broker", "store"]] == names(parts.stop_order())
 
 
 def test_a_policy_with_channels_brings_the_delivery_worker(tmp_path: Path, guard: Guard) -> None:
@@ -125,7 +123,9 @@ def test_a_policy_with_channels_brings_the_delivery_worker(tmp_path: Path, guard
     settings = up.settings_of(parsed("--data-dir", str(tmp_path), "--alert-policy", str(policy)))
     parts = up.make_parts(settings, guard=guard, demo=False)
 
-    assert ["scorer", "alerts", "delivery", "gateway"] == [p.name for p in parts.start_order()[1]]
+    assert ["scorer", "alerts", "history", "delivery", "gateway"] == [
+        part.name for part in parts.start_order()[1]
+    ]
     assert ["delivery"] == [part.name for part in parts.stop_order()[4]]
     env = up.service_env(settings, {})
     assert str(policy) == env["EBBTIDE_ALERT_POLICY"]
@@ -160,6 +160,23 @@ def test_the_welcome_says_where_and_how(tmp_path: Path) -> None:
     assert "127.0.0.1:9092" in told
     assert "redis://127.0.0.1:6379/0" in told
     assert "Ctrl-C" in told
+
+
+def test_off_loopback_it_asks_for_keys_before_anything_starts(tmp_path: Path) -> None:
+    """
+    Without a file, and with one that cannot be read, the remedy is told on the console.
+    """
+    away = ("--host", "0.0.0.0")
+    broken = tmp_path / "keys.yaml"
+    broken.write_text("- {name: a")
+
+    up.require_keys(up.settings_of(parsed()))
+    with pytest.raises(Misconfigured, match=r"EBBTIDE_API_KEYS_FILE.*keys new"):
+        up.require_keys(up.settings_of(parsed(*away)))
+    settings = up.settings_of(parsed(*away)).model_copy(update={"api_keys_file": broken})
+    with pytest.raises(Misconfigured, match="not YAML"):
+        up.require_keys(settings)
+    assert f"a key of {broken}" in up.welcome(settings, seconds=1)
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(tmp_path: Path) -> None:

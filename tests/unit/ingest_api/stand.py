@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,16 +17,21 @@ from contracts.packing import pack
 from contracts.record import LEVELS, RECORD, blank_records
 from contracts.times import DAY_MS
 from contracts.topics import ACTIVITY
+from ingest_api.access_gate import Access
 from ingest_api.admission import Limits
 from ingest_api.app import create_app
+from ingest_api.audit import RedisAudit
 from ingest_api.problems import NotAcknowledged
 from ingest_api.records import RedisUsers
-from model.artefact import Manifest, Model, Period
+from ingest_api.system import Machine
+from model.artefact import Beside, Manifest, Model, Period
 from model.candidates import CANDIDATES, fitted
 from model.evaluation import figures
 from model.features import FEATURES, PREDICT_INPUTS
 from runtime import keys
 from runtime.kafka import Message
+from runtime.letter_log import Newest
+from runtime.log_ends import Ends, TopicEnds
 from runtime.testing import FakeRedis
 
 NOON = 1_790_000_000_000 // DAY_MS * DAY_MS + DAY_MS // 2
@@ -120,6 +125,28 @@ class MemoryLog:
             raise LogUnavailable("Kafka does not answer: it is a test")
 
 
+class MemoryEnds:
+    """Where topics end, as told; away with its log."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self.known: dict[str, TopicEnds] = {}
+
+    async def of(self, topics: Iterable[str]) -> dict[str, TopicEnds]:
+        await self._log.ping()
+        return {topic: self.known[topic] for topic in topics if topic in self.known}
+
+
+class MemoryLetters:
+    """Dead letters, as told."""
+
+    def __init__(self) -> None:
+        self.newest_of: dict[str, Newest] = {}
+
+    async def newest(self, topic: str, ends: Mapping[int, Ends], most: int) -> Newest:
+        return self.newest_of.get(topic, Newest((), 0, 0, True))
+
+
 class ServingRedis(FakeRedis):
     """The double, with a switch for being down and one for never answering."""
 
@@ -132,6 +159,22 @@ class ServingRedis(FakeRedis):
         await self._check()
         return await super().mget(names)
 
+    async def get(self, key: str) -> bytes | None:
+        await self._check()
+        return await super().get(key)
+
+    async def set(self, key: str, value: bytes | int, px: int | None = None) -> None:
+        await self._check()
+        await super().set(key, value, px)
+
+    async def delete(self, *names: str) -> int:
+        await self._check()
+        return await super().delete(*names)
+
+    async def lrange(self, name: str, start: int, end: int) -> list[bytes]:
+        await self._check()
+        return await super().lrange(name, start, end)
+
     async def hgetall(self, name: str) -> dict[bytes, bytes]:
         await self._check()
         return await super().hgetall(name)
@@ -140,6 +183,18 @@ class ServingRedis(FakeRedis):
         if self.away:
             raise RedisConnectionError("it is a test")
         return super().pipeline(*arguments, **more)
+
+    async def hget(self, name: str, key: str) -> bytes | None:
+        await self._check()
+        return await super().hget(name, key)
+
+    async def hkeys(self, name: str) -> list[bytes]:
+        await self._check()
+        return await super().hkeys(name)
+
+    async def zrange(self, *arguments: Any, **more: Any) -> list[Any]:
+        await self._check()
+        return await super().zrange(*arguments, **more)
 
     async def ping(self) -> bool:
         await self._check()
@@ -157,6 +212,11 @@ class ServingRedis(FakeRedis):
         await self.set(keys.record(user_id), pack(record)[0])
 
 
+def open_access(redis: FakeRedis) -> Access:
+    """Nobody needs a key; the names are those that clients in these tests use."""
+    return Access(allowed_hosts=("gateway", "testserver"), audit=RedisAudit(redis.client))
+
+
 class Stand:
     """A gateway with its doubles; `now` is its clock."""
 
@@ -165,11 +225,16 @@ class Stand:
         clock: str = "wall",
         now: int = NOON,
         model: Model | None = None,
+        *,
         limits: Limits = Limits(),  # noqa: B008 - a frozen value
+        access: Callable[[FakeRedis], Access] = open_access,
+        told: Beside = Beside(),  # noqa: B008 - a frozen value
     ) -> None:
         self.log = MemoryLog()
         self.redis = ServingRedis()
         self.now = now
+        self.ends = MemoryEnds(self.log)
+        self.letters = MemoryLetters()
         self.app = create_app(
             model=model or a_model(),
             log=self.log,
@@ -177,6 +242,9 @@ class Stand:
             clock=clock,  # type: ignore[arg-type]
             now=lambda: self.now,
             limits=limits,
+            access=access(self.redis),
+            machine=Machine(self.redis.client, self.ends, self.letters, lambda: self.now),
+            told=told,
         )
         # Bugs answer as a problem, as they do behind a server.
         transport = ASGITransport(app=self.app, raise_app_exceptions=False)
@@ -193,10 +261,13 @@ async def standing(
     clock: str = "wall",
     now: int = NOON,
     model: Model | None = None,
+    *,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    access: Callable[[FakeRedis], Access] = open_access,
+    told: Beside = Beside(),  # noqa: B008 - a frozen value
 ) -> AsyncIterator[Stand]:
     """A gateway between its start and its end."""
-    stand = Stand(clock, now, model, limits)
+    stand = Stand(clock, now, model, limits=limits, access=access, told=told)
     async with stand.app.router.lifespan_context(stand.app), stand.http:
         yield stand
 

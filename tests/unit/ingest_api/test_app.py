@@ -169,11 +169,11 @@ async def test_a_record_of_a_newer_release_is_a_bug_told_as_one(gateway):
 
 async def test_the_root_leads_to_the_documentation(gateway):
     """
-    A browser at / lands on /docs.
+    A browser at / lands on the dashboard.
     """
     answer = await gateway.http.get("/")
 
-    assert (307, "/docs") == (answer.status_code, answer.headers["location"])
+    assert (307, "/app/") == (answer.status_code, answer.headers["location"])
     assert 200 == (await gateway.http.get("/docs")).status_code
 
 

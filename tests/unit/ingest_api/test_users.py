@@ -272,76 +272,6 @@ async def test_redis_away_is_a_503(gateway, path):
     assert "retry-after" in answer.headers
 
 
-async def test_the_list_is_sorted_by_risk_now(gateway):
-    """
-    A user's risk is their last score, or what silence has brought since if that is more.
-    """
-    await ranked(gateway, "high", 0.6, seen(NOON - HOUR_MS))
-    await ranked(gateway, "risen", 0.1, with_curve(seen(NOON - 50 * HOUR_MS), 40))
-    await ranked(gateway, "early", 0.2, with_curve(seen(NOON - 30 * HOUR_MS), 40))
-
-    listed = (await gateway.http.get("/users?order=risk")).json()
-
-    assert [("risen", 0.7), ("high", 0.6), ("early", 0.2)] == [
-        (user["user_id"], user["churn_probability"]) for user in listed["users"]
-    ]
-    assert (NOON, "a test") == (moment(listed["as_of"]), listed["origin"])
-    early = listed["users"][2]
-    assert (NOON - 30 * HOUR_MS, NOON + 10 * HOUR_MS) == (
-        moment(early["last_seen_at"]),
-        moment(early["at_risk_at"]),
-    )
-
-
-async def test_the_list_is_as_long_as_asked_over_all_shards(gateway):
-    """
-    The highest of all shards come, however they are spread.
-    """
-    for number in range(40):
-        await ranked(gateway, f"u{number}", number / 100, seen(NOON))
-
-    listed = (await gateway.http.get("/users?limit=3")).json()["users"]
-
-    assert ["u39", "u38", "u37"] == [user["user_id"] for user in listed]
-
-
-async def test_the_erased_are_not_listed(gateway):
-    """
-    A rank entry whose record is gone or a gravestone is passed over.
-    """
-    grave = seen(NOON)
-    grave["facts"]["flags"] = ERASED
-    await ranked(gateway, "grave", 0.9, grave)
-    await gateway.redis.zadd(keys.rank(shard("ghost")), {"ghost": 0.8})
-    await ranked(gateway, "ada", 0.1, seen(NOON))
-
-    listed = (await gateway.http.get("/users")).json()["users"]
-
-    assert ["ada"] == [user["user_id"] for user in listed]
-
-
-async def test_nobody_known_is_an_empty_list(gateway):
-    """
-    Before the first event there is nobody to list.
-    """
-    listed = (await gateway.http.get("/users")).json()
-
-    assert ([], NOON) == (listed["users"], moment(listed["as_of"]))
-
-
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=many", "order=name"])
-async def test_other_lists_are_a_422(gateway, query):
-    """
-    Limits lie between 1 and 1000, and risk is the only order.
-    """
-    answer = await gateway.http.get(f"/users?{query}")
-
-    assert (422, query.partition("=")[0]) == (
-        answer.status_code,
-        answer.json()["errors"][0]["field"],
-    )
-
-
 async def test_recent_alerts_come_newest_first(gateway):
     """
     GET /alerts shows alerts as they are on the wire, up to the limit.
@@ -364,12 +294,6 @@ def with_curve(record: np.ndarray, hours: int) -> np.ndarray:
     record["outlook"]["curve"] = NO_CROSSING
     record["outlook"]["curve"][:, list(model.levels).index(0.7)] = hours
     return record
-
-
-async def ranked(gateway, user_id: str, risk: float, record: np.ndarray) -> None:
-    """Store the record and its rank entry as the scorer would."""
-    await gateway.redis.keep(user_id, record)
-    await gateway.redis.zadd(keys.rank(shard(user_id)), {user_id: risk})
 
 
 def an_alert(day: int) -> ChurnAlert:
@@ -402,9 +326,7 @@ def an_alert(day: int) -> ChurnAlert:
 async def test_who_is_gone_for_longer_than_the_retention_is_unknown(gateway):
     """Their record is still there for the fold, and nobody is told of it."""
     for name, last_seen in (("ada", NOON - 731 * DAY_MS), ("bob", NOON - 729 * DAY_MS)):
-        await ranked(gateway, name, 0.9, seen(last_seen))
+        await gateway.redis.keep(name, seen(last_seen))
 
     assert 404 == (await gateway.http.get("/users/ada")).status_code
     assert 200 == (await gateway.http.get("/users/bob")).status_code
-    listed = (await gateway.http.get("/users")).json()["users"]
-    assert ["bob"] == [user["user_id"] for user in listed]

@@ -22,17 +22,23 @@ from contracts.times import DAY_MS
 from model.artefact import (
     MANIFEST_FILE,
     MODEL_FILE,
+    QUALITY_FILE,
+    REPORT_FILE,
+    Beside,
     Manifest,
     Model,
     Period,
     load,
+    load_beside,
     require_rules,
     save,
     spread_levels,
 )
 from model.candidates import CANDIDATES, Candidate, fitted
+from model.drift import Spread
 from model.evaluation import figures
 from model.features import FEATURES, PREDICT_INPUTS
+from model.quality import Quality
 
 PERIOD = Period("2025-01-01T00:00:00Z", "2025-06-30T00:00:00Z")
 MANIFEST = Manifest(
@@ -337,3 +343,52 @@ def test_the_ladder_has_a_rung_at_each_threshold_of_the_default_policy():
     A fixed level takes the place of the nearest quantile.
     """
     assert (0.1, 0.5, 0.7, 0.9) == spread_levels([0.1, 0.4, 0.65, 0.9], fixed=(0.5, 0.7))
+
+
+QUALITY = Quality({}, (), (), (), Spread((0.5,), (3, 4), 0), 7, 2)
+
+
+@pytest.fixture
+def told(tmp_path: Path, logistic) -> Path:
+    """A model with what is told of it."""
+
+    def beside(manifest: Manifest) -> dict[str, bytes]:
+        return {
+            QUALITY_FILE: msgspec.json.encode(QUALITY),
+            REPORT_FILE: f"<title>{manifest.version}</title>".encode(),
+        }
+
+    save(tmp_path, MANIFEST, **logistic, beside=beside)
+    return tmp_path
+
+
+def test_what_is_told_of_a_model_lies_beside_it(told):
+    """
+    It knows the version it tells of.
+    """
+    model = load(told)
+    found = load_beside(told, model.manifest)
+    assert (QUALITY, f"<title>{model.version}</title>".encode()) == (found.quality, found.report)
+
+
+def test_a_model_works_without_what_is_told_of_it(told, logistic):
+    """
+    Files that were not copied are not shown.
+    """
+    (told / REPORT_FILE).unlink()
+    assert (QUALITY, None) == (
+        load_beside(told, load(told).manifest).quality,
+        load_beside(told, load(told).manifest).report,
+    )
+    save(told, MANIFEST, **logistic)
+    assert Beside() == load_beside(told, load(told).manifest)
+
+
+@pytest.mark.parametrize("name", [QUALITY_FILE, REPORT_FILE])
+def test_what_is_told_of_another_model_is_refused(told, name):
+    """
+    Naming the file and the remedy.
+    """
+    (told / name).write_bytes(b"{}")
+    with pytest.raises(ArtefactMismatch, match=rf"{name}: .*another model.*ebbtide train"):
+        load_beside(told, load(told).manifest)

@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 import pytest
 
 from contracts.activity import FoldRules
+from model.artefact import REPORT_FILE
 from model.event_log import event_log
 from model.plots import Axis, Series, bars, lines, share_axis
 from model.simulator import Population, simulate
-from model.training import METRICS_FILE, REPORT_FILE, TrainingSettings, train
+from model.training import METRICS_FILE, TrainingSettings, train
 
 RULES = FoldRules()
 

@@ -13,7 +13,14 @@ from contracts.errors import Misconfigured
 from contracts.events import ActivityEvent
 from contracts.record import LEVELS
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, NEVER, SESSION_GAP_MS
-from model.artefact import MANIFEST_FILE, MODEL_FILE, load
+from model.artefact import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    QUALITY_FILE,
+    REPORT_FILE,
+    load,
+    load_beside,
+)
 from model.candidates import CANDIDATES
 from model.dataset import facts_at
 from model.event_log import EventLog, event_log
@@ -62,6 +69,17 @@ def silent_moments(last_seen: int) -> np.ndarray:
     midnights = (last_seen // DAY_MS + np.arange(1, days)) * DAY_MS
     moments = [hourly, midnights - 1, midnights, midnights + 1, [last_seen + SESSION_GAP_MS]]
     return np.unique(np.concatenate(moments))
+
+
+def test_what_its_page_shows_lies_beside_the_model(trained, tmp_path):
+    """
+    With a digest in the manifest, so that it is never told of another one.
+    """
+    model = trained.save(tmp_path)
+    beside = load_beside(tmp_path, load(tmp_path).manifest)
+    assert trained.quality == beside.quality
+    assert model.version.encode() in (beside.report or b"")
+    assert {METRICS_FILE, QUALITY_FILE, REPORT_FILE} == set(model.manifest.beside)
 
 
 def test_longer_silence_never_lowers_the_risk(trained, facts, tmp_path):

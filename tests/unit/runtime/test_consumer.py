@@ -39,7 +39,8 @@ class Kafka:
         self.at = 0
         self.group_errors: list[Exception] = []
         self.seen_at: Callable[[], int] = wall_ms
-        self.end: Callable[[], int] = lambda: len(self.records)
+        self.asked = 0
+        self.end: Callable[[], int | None] = lambda: len(self.records)
         self.defect: str | None = None
 
     def subscribe(self, topics: list[str], listener: Consumer) -> None:
@@ -53,6 +54,7 @@ class Kafka:
             if self.group_errors:
                 raise self.group_errors[0]
             return {}
+        self.asked += 1
         batch = self.records[self.at :]
         self.at = max(self.at, len(self.records))
         return {tp: batch}
@@ -66,10 +68,10 @@ class Kafka:
     async def position(self, tp: TopicPartition) -> int:
         return self.at
 
-    def highwater(self, tp: TopicPartition) -> int:
+    def highwater(self, tp: TopicPartition) -> int | None:
         return self.end()
 
-    def last_stable_offset(self, tp: TopicPartition) -> int:
+    def last_stable_offset(self, tp: TopicPartition) -> int | None:
         return self.end()
 
     def last_poll_timestamp(self, tp: TopicPartition) -> int:
@@ -520,6 +522,20 @@ async def test_unread_records_stop_the_wall_clock() -> None:
         await until(lambda: stand.ledger.saves and len(stand.handlers[0].clocks) > 2)
 
     assert {77} == set(stand.handlers[0].clocks)
+
+
+async def test_nothing_fires_before_kafka_has_told_what_is_unread() -> None:
+    """Whose timer was due when the marks were saved may have come back since."""
+    stand = Stand(Kafka([record(b"", timestamp=77)]))
+    await stand.ledger.save(await stand.ledger.marks(0), Mark(1, 1), 50, Effects())
+    stand.kafka.end = lambda: None if stand.kafka.asked < 9 else 1
+    async with stand.running():
+        await stand.consumer.on_partitions_assigned([HERE])
+        await until(lambda: stand.kafka.asked == 8)
+        before = list(stand.handlers[0].clocks)
+        await until(lambda: stand.handlers[0].clocks)
+
+    assert [] == before
 
 
 async def test_a_stream_clock_is_the_log_time() -> None:

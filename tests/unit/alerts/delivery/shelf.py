@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alerts.delivery import rows
-from alerts.delivery.rows import Crossing, Row
-from alerts.delivery.shelf import Place, Slip
-from alerts.delivery.storm import Order, Seen, StormState
+from alerts.delivery.rows import Crossing
+from alerts.delivery.storm import Seen
 from contracts.alerts import ChurnAlert
+from contracts.deliveries import Row, encode
 from contracts.errors import StoreUnavailable
+from contracts.storms import Decided, StormState
 from contracts.times import HOUR_MS
+from runtime.deliveries import Slip, Waiting
 
 STATES = {"held": "held", "digest": "digest"}
 
@@ -24,7 +26,8 @@ class FakeShelf:
         self.switched_off: dict[str, tuple[str, str]] = {}
         self.told_at: dict[tuple[str, str], dict[str, int]] = {}
         self.state: StormState | None = None
-        self.wanted: Order | None = None
+        self.wanted: Decided | None = None
+        self.last_storm: StormState | None = None
         self.openings: dict[str, tuple[int, Crossing]] = {}
         self.active = 0
         self.read: tuple[int, dict[int, int]] = (0, {})
@@ -71,7 +74,7 @@ class FakeShelf:
         if self.away:
             raise StoreUnavailable("Redis is away")
         stored = self.rows.get(slip.row.row_id)
-        if stored is None or rows.encode(stored) != slip.stored:
+        if stored is None or encode(stored) != slip.stored:
             return None
         self.rows[after.row_id] = after
         return _slip(after)
@@ -82,11 +85,11 @@ class FakeShelf:
         self.rows[row.row_id] = row
         return True
 
-    async def waiting_in(self, place: Place, until_ms: int, limit: int) -> list[Slip]:
+    async def waiting_in(self, place: Waiting, until_ms: int, limit: int) -> list[Slip]:
         found = [r for r in self.rows.values() if r.state == place and r.due <= until_ms]
         return [_slip(row) for row in found[:limit]]
 
-    async def count_in(self, place: Place) -> int:
+    async def count_in(self, place: Waiting) -> int:
         return sum(row.state == place for row in self.rows.values())
 
     async def of_episode(self, row: Row) -> list[Slip]:
@@ -121,10 +124,13 @@ class FakeShelf:
     async def set_storm(self, state: StormState | None) -> None:
         self.state = state
 
-    async def order(self) -> Order | None:
+    async def keep_storm(self, state: StormState) -> None:
+        self.last_storm = state
+
+    async def order(self) -> Decided | None:
         return self.wanted
 
-    async def obeyed(self, order: Order) -> None:
+    async def obeyed(self, order: Decided) -> None:
         self.wanted = None
 
     async def seen(self, since_ms: int) -> Seen:
@@ -149,4 +155,4 @@ class FakeShelf:
 
 
 def _slip(row: Row) -> Slip:
-    return Slip(0, row, rows.encode(row))
+    return Slip(0, row, encode(row))

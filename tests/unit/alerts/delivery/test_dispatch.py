@@ -14,8 +14,9 @@ from alerts.delivery.channels_config import Delivery
 from alerts.delivery.dispatch import LEASE_MS, MARGIN_MS, Around, Dispatcher
 from alerts.delivery.metrics import DeliveryMetrics
 from alerts.delivery.outcome import Delivered, Gone, Later, Never, Outcome
-from alerts.delivery.rows import Row
 from alerts.rules import Policy, Rule
+from contracts.deliveries import Row
+from contracts.storms import Decided
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from runtime.health import Health
 from tests.churn_alerts import churn_alert
@@ -334,13 +335,16 @@ async def test_a_person_decides_about_the_held(order: Any, told: int, left: Any)
     stage.shelf.active = 100
     stormy(stage, 50)
     await stage.tick()
-    stage.shelf.wanted = order
+    stage.shelf.wanted = Decided(order=order, actor="grace", at=NOON)
 
     await stage.run_for(MINUTE_MS, SECOND_MS)
 
     assert told == sum(row.kind == "alert" for row in stage.sender.sent)
     assert left.items() <= stage.shelf.states().items()
     assert stage.shelf.wanted is None
+    assert stage.shelf.state is not None
+    assert stage.shelf.state.decided == Decided(order=order, actor="grace", at=NOON)
+    assert (order == "release") is stage.shelf.state.overruled
 
 
 @pytest.mark.parametrize(("on_clear", "told"), [("release", 50), ("discard", 0)])

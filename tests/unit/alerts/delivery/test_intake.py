@@ -9,20 +9,21 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from alerts.delivery import erasure, rows
+from alerts.delivery import erasure
 from alerts.delivery.channels_config import Delivery
 from alerts.delivery.intake import Counter, Intake
 from alerts.delivery.metrics import DeliveryMetrics
-from alerts.delivery.rows import Row
-from alerts.delivery.shelf import RedisShelf
 from alerts.rules import Policy
+from contracts import deliveries
 from contracts.alerts import ChurnAlert, encode_alert
+from contracts.deliveries import Row
 from contracts.errors import StoreUnavailable
 from contracts.partition import SHARDS, shard
 from contracts.times import to_ms
 from contracts.topics import ALERTS, dead_letter
 from runtime import keys
 from runtime.dead_letters import DeadLetters
+from runtime.deliveries import Deliveries
 from runtime.handler import Opening
 from runtime.health import Health
 from runtime.ledger import Effects, Mark
@@ -79,7 +80,7 @@ class Stage:
 
     def rows(self) -> list[Row]:
         found = [v for k, v in self.redis.state.strings.items() if "}:d:" in k]
-        return sorted(map(rows.decode, found), key=lambda row: row.row_id)
+        return sorted(map(deliveries.decode, found), key=lambda row: row.row_id)
 
     def crossings(self) -> int:
         return sum(len(self.redis.state.zsets.get(keys.crossings(s), {})) for s in range(SHARDS))
@@ -145,7 +146,9 @@ async def test_a_crash_around_the_save_leaves_each_delivery_once(saved: bool) ->
         await (await stage.opened()).handle(batch)
     for row in stage.rows():  # the dispatcher was quick
         sent = msgspec.structs.replace(row, state="sent")
-        stage.redis.state.strings[keys.delivery(shard(row.user_id), row.row_id)] = rows.encode(sent)
+        stage.redis.state.strings[keys.delivery(shard(row.user_id), row.row_id)] = (
+            deliveries.encode(sent)
+        )
 
     await (await stage.opened()).handle(batch)
 
@@ -178,7 +181,7 @@ async def test_an_erased_user_leaves_no_delivery() -> None:
     assert ["bob"] == [row.user_id for row in stage.rows()]
     left = str(stage.redis.state.strings) + str(stage.redis.state.zsets)
     assert churn_alert(user_id="ada").alert_id not in left
-    assert 1 == len(await RedisShelf.latest(_shelf(stage), 10))
+    assert 1 == len(await Deliveries(stage.redis.client).latest(10))
 
 
 async def test_what_was_read_once_does_not_come_back_when_the_partition_is_read_again() -> None:
@@ -194,11 +197,3 @@ async def test_what_was_read_once_does_not_come_back_when_the_partition_is_read_
     await (await stage.opened()).handle(batch)
 
     assert ["bob"] == [row.user_id for row in stage.rows()]
-
-
-def _shelf(stage: Stage) -> Any:
-    class ReadOnly(RedisShelf):
-        def __init__(self) -> None:
-            self._redis = stage.redis.client
-
-    return ReadOnly()

@@ -23,7 +23,8 @@ from alerts.delivery.plan import (
     decide,
     overtaken,
 )
-from alerts.delivery.rows import Row, row_of
+from alerts.delivery.rows import row_of
+from contracts.deliveries import Row
 from contracts.times import DAY_MS, HOUR_MS, from_ms, to_ms
 from tests.churn_alerts import churn_alert
 from tests.churn_scores import NOON

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from alerts.delivery.channels_config import Storm
 from alerts.delivery.rows import Crossing
-from alerts.delivery.storm import Seen, StormState, Volume, likely_cause, step, volumes
+from alerts.delivery.storm import Seen, Volume, likely_cause, step, volumes
+from contracts.storms import StormState
 from contracts.times import HOUR_MS
 from tests.churn_scores import NOON
 

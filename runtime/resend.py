@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from alerts.delivery.shelf import RedisShelf
+from runtime.deliveries import Deliveries
 
 
-async def resend(shelf: RedisShelf, known: str, now_ms: int) -> dict[str, str]:
+async def resend(shelf: Deliveries, known: str, now_ms: int, actor: str = "") -> dict[str, str]:
     """Make the deliveries of a message, or the one of that id, due at once.
+
+    actor: who wants it, as they call themselves.
 
     By delivery, in words, what was done; empty when there is none. What was once held back, by
     quiet hours, a cap or a storm, is not held back again.
@@ -27,7 +29,7 @@ async def resend(shelf: RedisShelf, known: str, now_ms: int) -> dict[str, str]:
             under_way=False,
             due=now_ms,
             updated=now_ms,
-            reason="sent again by a person",
+            reason=f"sent again by {actor or 'a person'}",
         )
         if await shelf.settle(slip, after) is None:
             done[row.row_id] = "is being attempted just now"

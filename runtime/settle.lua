@@ -1,6 +1,7 @@
 -- Moves one delivery to its next state, unless somebody else has changed it meanwhile.
 --
--- KEYS: the row; its channel's queue; the held; those for a digest; the log.
+-- KEYS: the row; its channel's queue; the held; those for a digest; the log; the log of its channel
+--       and state to be; that of its channel and state as it was.
 -- ARGV: the row as we know it ('' for none), the row as it is to be, its lifetime in ms (0: for
 --       ever), its place (0: none, 1: queue, 2: held, 3: digest), due in ms, the row's id, time of
 --       the change in ms, how many rows the log keeps.
@@ -21,6 +22,11 @@ for place = 1, 3 do
     redis.call('ZREM', KEYS[1 + place], ARGV[6])
   end
 end
-redis.call('ZADD', KEYS[5], ARGV[7], ARGV[6])
-redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -1 - tonumber(ARGV[8]))
+if KEYS[7] ~= KEYS[6] then
+  redis.call('ZREM', KEYS[7], ARGV[6])
+end
+for log = 5, 6 do
+  redis.call('ZADD', KEYS[log], ARGV[7], ARGV[6])
+  redis.call('ZREMRANGEBYRANK', KEYS[log], 0, -1 - tonumber(ARGV[8]))
+end
 return 1
