@@ -173,8 +173,8 @@ async def test_a_worker_whose_producer_stopped_sending_starts_again(
     made = []
     make = kafka.producer
 
-    def noted(settings: ServiceSettings) -> object:
-        made.append(make(settings))
+    def noted(settings: ServiceSettings, compression: str = "none") -> object:
+        made.append(make(settings, compression=compression))
         return made[-1]
 
     monkeypatch.setattr(kafka, "producer", noted)
