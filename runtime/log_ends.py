@@ -83,12 +83,12 @@ class LogEnds:
     async def _ask(self, topics: list[str]) -> dict[str, TopicEnds]:
         consumer = await self._connected()
         ids = self._ids = self._ids or TopicIds(self._settings.kafka_bootstrap_servers)
-        known = await consumer.topics()
+        # What the consumer itself knows is about topics it was assigned.
+        known = await consumer._client.fetch_all_metadata()
         partitions = [
             TopicPartition(topic, number)
             for topic in topics
-            if topic in known
-            for number in sorted(consumer.partitions_for_topic(topic) or ())
+            for number in sorted(known.partitions_for_topic(topic) or ())
         ]
         if not partitions:
             return {}
