@@ -177,6 +177,9 @@ function Became({
   if (found === null || stayed === null || horizon === null) {
     return <span className="became soft">not mature yet</span>;
   }
+  if (stayed.user_days < LEAST_USER_DAYS) {
+    return <span className="became soft">too few to tell yet: {number(stayed.user_days)}</span>;
+  }
   return (
     <span className={`became${found.fits ? "" : " off"}`}>
       <strong>{percent(found.share)}</strong> stayed away
@@ -229,6 +232,9 @@ function Ranges({ range }: { range: Range }) {
     </ToggleGroup>
   );
 }
+
+/** Fewer tell little, and may be what a backlog read in large steps left of a day. */
+const LEAST_USER_DAYS = 100;
 
 /** Exact where it is none or all, unlike a probability. */
 function shareOf(some: number, all: number) {
