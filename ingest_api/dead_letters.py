@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import re
-import time
 import unicodedata
 from collections import Counter
 from datetime import datetime
-from typing import Annotated, Final, Literal, get_args
+from functools import partial
+from typing import Annotated, Final, Literal, NamedTuple, get_args
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -18,8 +16,8 @@ from starlette.responses import Response
 from contracts.times import EARLIEST_MS, LATEST_MS, from_ms
 from contracts.topics import dead_letter
 from ingest_api import openapi
-from ingest_api.pages import once
-from ingest_api.problems import FieldError, Invalid
+from ingest_api.kept import Kept
+from ingest_api.pages import once, opened, sealed
 from ingest_api.system import Ends, Letters
 from runtime.letter_log import Newest
 from runtime.letters import Letter
@@ -109,31 +107,34 @@ class LetterLook:
     def __init__(self, letters: Letters, ends: Ends) -> None:
         self._letters = letters
         self._ends = ends
-        self._known: dict[str, tuple[float, Newest]] = {}
-        self._looking = {topic: asyncio.Lock() for topic in get_args(Topic)}
+        self._looks = {
+            topic: Kept(partial(self._look, topic), KEPT_SECONDS) for topic in get_args(Topic)
+        }
 
     async def newest(self, topic: str) -> tuple[Newest, float]:
         """What was found, and how many seconds ago; raises LogUnavailable."""
-        async with self._looking[topic]:
-            at, newest = self._known.get(topic, (float("-inf"), None))
-            if newest is None or time.monotonic() - at >= KEPT_SECONDS:
-                name = dead_letter(topic)
-                found = (await self._ends.of([name])).get(name)
-                partitions = found.partitions if found is not None else {}
-                newest = await self._letters.newest(topic, partitions, LOOK_RECORDS)
-                at = time.monotonic()
-                self._known[topic] = at, newest
-            return newest, round(time.monotonic() - at, 1)
+        newest, age = await self._looks[topic].with_age()
+        return newest, round(age, 1)
+
+    async def _look(self, topic: str) -> Newest:
+        name = dead_letter(topic)
+        found = (await self._ends.of([name])).get(name)
+        partitions = found.partitions if found is not None else {}
+        return await self._letters.newest(topic, partitions, LOOK_RECORDS)
 
 
-Place = tuple[int, int, int]
-"""Log time, partition and offset: an order that stays when letters are added."""
+class Place(NamedTuple):
+    """An order that stays when letters are added."""
+
+    log_time_ms: int
+    partition: int
+    offset: int
 
 
 def place(letter: Letter) -> Place:
     """Where a letter stands among others; the highest comes first."""
     time_ms = min(max(letter.original.timestamp, EARLIEST_MS), LATEST_MS)
-    return time_ms, letter.partition, letter.offset
+    return Place(time_ms, letter.partition, letter.offset)
 
 
 def page(
@@ -147,7 +148,7 @@ def page(
     return DeadLetters(
         topic=topic,
         letters=tuple(map(_shown_letter, shown)),
-        next=_cursor(place(shown[-1])) if len(rest) > limit else None,
+        next=sealed(place(shown[-1])) if len(rest) > limit else None,
         found=len(wanted),
         looked_at=newest.records,
         of_records=newest.of_records,
@@ -228,21 +229,6 @@ def _shown_letter(letter: Letter) -> DeadLetter:
     )
 
 
-def _cursor(at: Place) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(at)).decode().rstrip("=")
-
-
-def _place_of(cursor: str) -> Place | None:
-    if not cursor:
-        return None
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        found: Place = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Place)
-    except (ValueError, msgspec.MsgspecError):
-        raise Invalid([FieldError("cursor", "no cursor of this list")]) from None
-    return found
-
-
 def router(*, look: LetterLook) -> APIRouter:
     """The route."""
     routes = APIRouter(tags=["operation"])
@@ -263,7 +249,7 @@ def router(*, look: LetterLook) -> APIRouter:
         cursor: Annotated[str, Query(max_length=200, description="`next`.")] = "",
         limit: Annotated[int, Query(ge=1, le=MOST_LETTERS)] = 50,
     ) -> Response:
-        before = _place_of(cursor)
+        before = opened(cursor, Place) if cursor else None
         newest, age = await look.newest(topic)
         return openapi.reply(page(topic, newest, age, reason=reason, before=before, limit=limit))
 

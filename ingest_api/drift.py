@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
@@ -17,6 +15,7 @@ from starlette.responses import Response
 from contracts.times import DAY_MS, NEVER, from_ms
 from ingest_api import openapi
 from ingest_api.background import beside
+from ingest_api.kept import Kept
 from ingest_api.system import freshness
 from model.artefact import Model
 from model.drift import (
@@ -113,17 +112,11 @@ class Drift:
         self._moments = moments
         self._now = now
         self._rng = np.random.default_rng()
-        self._asking = asyncio.Lock()
-        self._page: DriftPage | None = None
-        self._drawn_at = float("-inf")
+        self._kept = Kept(self._draw, KEPT_SECONDS)
 
     async def page(self) -> DriftPage:
         """Raises StoreUnavailable."""
-        async with self._asking:
-            if self._page is None or time.monotonic() - self._drawn_at >= KEPT_SECONDS:
-                self._page = await self._draw()
-                self._drawn_at = time.monotonic()
-            page, age = self._page, time.monotonic() - self._drawn_at
+        page, age = await self._kept.with_age()
         events, scores = freshness(await heartbeat.read(self._redis))
         return msgspec.structs.replace(
             page, age_seconds=round(age, 1), newest_event=events, newest_score=scores

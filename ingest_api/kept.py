@@ -11,7 +11,7 @@ Answer = TypeVar("Answer")
 
 
 class Kept(Generic[Answer]):
-    """What `ask` answers, at most `seconds` old; asked once for all who come meanwhile."""
+    """What `ask` answers, kept for `seconds`; asked once for all who come meanwhile."""
 
     def __init__(
         self,
@@ -27,7 +27,14 @@ class Kept(Generic[Answer]):
 
     async def answer(self) -> Answer:
         """Raises what `ask` raises, and asks again then."""
+        return (await self.with_age())[0]
+
+    async def with_age(self) -> tuple[Answer, float]:
+        """The answer, and how many seconds ago it came; raises as `answer` does."""
         async with self._turn:
             if self._answer is None or self._clock() - self._answer[0] >= self._seconds:
-                self._answer = self._clock(), await self._ask()
-            return self._answer[1]
+                found = await self._ask()
+                # Counted from here: who waited for a slow answer need not ask again.
+                self._answer = self._clock(), found
+            at, answer = self._answer
+            return answer, self._clock() - at

@@ -7,7 +7,7 @@ import binascii
 from collections import Counter
 from collections.abc import Collection
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from fastapi import Depends, Query
@@ -17,6 +17,8 @@ from contracts.times import to_ms
 from ingest_api.problems import FieldError, Invalid
 from runtime.newest_first import Place
 
+Value = TypeVar("Value")
+
 MOST: Final = 200
 
 Limit = Annotated[int, Query(ge=1, le=MOST)]
@@ -24,9 +26,6 @@ NextCursor = Annotated[
     str,
     Query(max_length=1_000, description="`next` of the page before, under the same filters."),
 ]
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Place)
 
 
 def once(*, but: Collection[str] = ()) -> Any:
@@ -50,17 +49,23 @@ def once(*, but: Collection[str] = ()) -> Any:
 
 def text_of(place: Place | None) -> str | None:
     """The place as a cursor."""
-    if place is None:
-        return None
-    return base64.urlsafe_b64encode(_encoder.encode(place)).decode().rstrip("=")
+    return None if place is None else sealed(place)
 
 
 def place_of(cursor: str) -> Place | None:
     """The place a cursor names; raises Invalid for what is none."""
-    if not cursor:
-        return None
+    return opened(cursor, Place) if cursor else None
+
+
+def sealed(value: object) -> str:
+    """A value as text that fits into an address."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(value)).decode().rstrip("=")
+
+
+def opened(cursor: str, kind: type[Value]) -> Value:
+    """The value of this kind that was sealed; raises Invalid for what is none."""
     try:
-        return _decoder.decode(base64.b64decode(cursor + "===", altchars=b"-_"))
+        return msgspec.msgpack.decode(base64.b64decode(cursor + "===", altchars=b"-_"), type=kind)
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise Invalid(
             [FieldError("cursor", "is none: send `next` of a page as it is, or leave it out")]

@@ -24,6 +24,7 @@ from contracts.times import from_ms
 from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SCORES, dead_letter
 from contracts.workers import SILENT_SECONDS, Standing
 from ingest_api import openapi
+from ingest_api.kept import Kept
 from runtime import heartbeat, timeline, watermarks
 from runtime.clock import wall_ms
 from runtime.heartbeat import Heard
@@ -213,18 +214,11 @@ class Look:
         self._now = machine.now
         self._clock = clock
         self._model = model_version
-        self._page: SystemPage | None = None
-        self._looked_at = float("-inf")
-        self._looking = asyncio.Lock()
+        self._kept = Kept(self._look, REMEMBERED_SECONDS)
 
     async def page(self) -> SystemPage:
         """Never older than REMEMBERED_SECONDS when it was asked for."""
-        async with self._looking:
-            loop_time = asyncio.get_running_loop().time
-            if self._page is None or loop_time() - self._looked_at >= REMEMBERED_SECONDS:
-                self._page = await self._look()
-                self._looked_at = loop_time()
-            return self._page
+        return await self._kept.answer()
 
     async def _look(self) -> SystemPage:
         redis, troubles = self._machine.redis, Troubles()

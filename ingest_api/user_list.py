@@ -8,8 +8,6 @@ page is full or so many have been looked at; the cursor then says where to go on
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +45,7 @@ from contracts.scores import DECIMALS, Attributes, Evidence
 from contracts.times import DAY_MS, HOUR_MS, NEVER, from_ms, from_ms_or_none
 from ingest_api import openapi
 from ingest_api.background import beside
-from ingest_api.pages import once
+from ingest_api.pages import once, opened, sealed
 from ingest_api.problems import FieldError, Invalid
 from ingest_api.records import UserReader
 from model.artefact import Model
@@ -244,25 +242,11 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
     after: tuple[float, str] | None = None
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Cursor)
-
-
-def text_of(cursor: Cursor) -> str:
-    """The cursor as text."""
-    return base64.urlsafe_b64encode(_encoder.encode(cursor)).decode().rstrip("=")
-
-
 def cursor_of(part: Part) -> Cursor:
     """Where the part begins; raises Invalid."""
     if not part.cursor:
         return Cursor(part.digest, None)
-    try:
-        cursor = _decoder.decode(base64.b64decode(part.cursor + "===", altchars=b"-_"))
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
-        raise Invalid(
-            [FieldError("cursor", "is none: send `next` of a page as it is, or leave it out")]
-        ) from None
+    cursor = opened(part.cursor, Cursor)
     if cursor.query != part.digest:
         raise Invalid(
             [
@@ -396,7 +380,7 @@ class UserList:
         return RankedUsers(
             users=tuple(sorted(users, key=_KEYS[part.order])),
             exact=exact,
-            next=None if following is None else text_of(following),
+            next=None if following is None else sealed(following),
             looked=looked,
             ranked=sum(counts[c] for c in part.classes),
             left_out=LeftOut(
