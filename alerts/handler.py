@@ -24,12 +24,12 @@ from contracts.partition import home
 from contracts.partition import shard as shard_of
 from contracts.scores import ChurnScore, decode_score
 from contracts.times import NEVER, SECOND_MS, from_ms, to_ms
-from contracts.topics import ALERTS, CLOCK_HEADER, SCORES, cloud_event_headers
+from contracts.topics import ALERTS, SCORES, cloud_event_headers
 from contracts.trials import decode_sums, encode_sums, total
 from runtime import alert_history, alert_index, keys
 from runtime.clock import wall_ms
-from runtime.dead_letters import DeadLetters, Run
-from runtime.handler import Opening, Record
+from runtime.dead_letters import DeadLetters, Run, told_apart
+from runtime.handler import Opening, Record, is_tick
 from runtime.kafka import Message, Publisher
 from runtime.ledger import Effects, Ledger, Mark, check_unmoved
 from runtime.letters import BadLetter
@@ -279,28 +279,24 @@ class AlertsHandler:
 
     def _read(self, records: Sequence[Record]) -> tuple[list[Placed], list[BadLetter], bool]:
         """What is new among the records, what cannot be read, and whether too much of it."""
-        items: list[Placed] = []
-        letters: list[BadLetter] = []
-        tripped = False
+        clocks: dict[int, int] = {}
         clock_ms = self.log_time
         for record in records:
-            if any(name == CLOCK_HEADER for name, _ in record.headers):
-                clock_ms = max(clock_ms, record.timestamp)
-                continue
-            item = item_of(record)
-            clock_ms = max(clock_ms, record.timestamp)
-            if isinstance(item, BadLetter):
-                letters.append(item)
-                self._run.bad(record.key)
-                if self._run.tripped:
-                    tripped = True
-                    self._run.good()
-                continue
-            self._run.good()
-            mark = self.marks.next_offset(shard_of(item.user_id), self._log, self._beginning)
-            if record.offset >= mark:
-                items.append((item, record.offset, clock_ms))
+            clock_ms = clocks[record.offset] = max(clock_ms, record.timestamp)
+        good, letters, tripped = told_apart(
+            (record for record in records if not is_tick(record)), item_of, self._run
+        )
+        items = [
+            (item, record.offset, clocks[record.offset])
+            for record, item in good
+            if self._is_new(item.user_id, record)
+        ]
         return items, letters, tripped
+
+    def _is_new(self, user_id: str, record: Record) -> bool:
+        return record.offset >= self.marks.next_offset(
+            shard_of(user_id), self._log, self._beginning
+        )
 
     async def _load(self, user_ids: Iterable[str]) -> dict[str, Episode | None]:
         users = sorted(user_ids)

@@ -20,7 +20,7 @@ from contracts.partition import SHARDS, home
 from contracts.partition import shard as shard_of
 from contracts.topics import COMMANDS
 from runtime import alert_history, keys, verdicts
-from runtime.dead_letters import DeadLetters, Run
+from runtime.dead_letters import DeadLetters, Run, told_apart
 from runtime.handler import Opening, Record
 from runtime.kafka import Publisher
 from runtime.ledger import Effects, Ledger, Mark
@@ -87,22 +87,12 @@ class Intake:
     async def handle(self, records: Sequence[Record]) -> None:
         """Put commands into the inbox of their user's home; park what is none."""
         effects = Effects()
-        letters: list[BadLetter] = []
         given: list[AlertCommand] = []
         rung = set()
-        tripped = False
-        for record in records:
-            if record.value is None:
-                continue
-            command = command_of(record)
-            if isinstance(command, BadLetter):
-                letters.append(command)
-                self._run.bad(record.key)
-                if self._run.tripped:
-                    tripped = True
-                    self._run.good()
-                continue
-            self._run.good()
+        good, letters, tripped = told_apart(
+            (record for record in records if record.value is not None), command_of, self._run
+        )
+        for record, command in good:
             shard = shard_of(command.user_id)
             if record.offset < self.marks.next_offset(shard, self._log, self._beginning):
                 continue

@@ -15,13 +15,13 @@ from contracts.history import Trail
 from contracts.partition import SHARDS
 from contracts.partition import shard as shard_of
 from contracts.times import HOUR_MS, NEVER
-from contracts.topics import CLOCK_HEADER, SCORES
+from contracts.topics import SCORES
 from history import fold
 from history.course import Course
 from history.tally import Tally
 from history.told import Told, decode_told
 from runtime import keys
-from runtime.handler import Opening, Record
+from runtime.handler import Opening, Record, is_tick
 from runtime.ledger import Effects, Ledger, Mark, check_unmoved
 from runtime.metrics import WorkerMetrics
 from runtime.redis_errors import redis_errors
@@ -122,7 +122,7 @@ class HistoryHandler:
         clock = self.log_time
         for record in records:
             clock = max(clock, record.timestamp)
-            if any(name == CLOCK_HEADER for name, _ in record.headers):
+            if is_tick(record):
                 continue
             try:
                 user_id, told = _item(record)

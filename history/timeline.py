@@ -18,10 +18,10 @@ from contracts.events import LogPlace, decode, erased_user, row
 from contracts.partition import homes
 from contracts.partition import shard as shard_of
 from contracts.times import EARLIEST_MS, LATEST_MS
-from contracts.topics import ACTIVITY, CLOCK_HEADER
+from contracts.topics import ACTIVITY
 from history.settings import HistorySettings
 from runtime import keys
-from runtime.handler import Handler, Opening, OpenPartition, Record
+from runtime.handler import Handler, Opening, OpenPartition, Record, is_tick
 from runtime.ledger import Effects, Ledger, Mark
 from runtime.metrics import WorkerMetrics
 from runtime.service import Parts, Prepare, Work
@@ -127,7 +127,7 @@ class TimelineHandler:
         for record in records:
             if EARLIEST_MS <= record.timestamp < LATEST_MS:
                 self.log_time = max(self.log_time, record.timestamp)
-            if any(name == CLOCK_HEADER for name, _ in record.headers):
+            if is_tick(record):
                 continue
             try:
                 user_id, entry = _read_one(record, self._log.number, self._keeping.rules)

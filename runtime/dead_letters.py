@@ -6,20 +6,23 @@ mistake (a wrong schema, a bad deploy) than theirs: the worker then waits for a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 from redis.asyncio import Redis
 
 from contracts.topics import dead_letter
 from runtime import keys
+from runtime.handler import Record
 from runtime.health import Health
 from runtime.kafka import Publisher
 from runtime.ledger import Effects, Mark
 from runtime.letters import BadLetter, pack
 from runtime.redis_errors import redis_errors
 from runtime.store import text
+
+Item = TypeVar("Item")
 
 RUN_RECORDS = 100
 RUN_KEYS = 3
@@ -47,6 +50,27 @@ class Run:
     def tripped(self) -> bool:
         """Whether the run is long and broad enough that a person has to look."""
         return self.length >= RUN_RECORDS and len(self.keys) >= RUN_KEYS
+
+
+def told_apart(
+    records: Iterable[Record], read: Callable[[Record], Item | BadLetter], run: Run
+) -> tuple[list[tuple[Record, Item]], list[BadLetter], bool]:
+    """What could be read, with its record, what could not, and whether a run of that tripped."""
+    good: list[tuple[Record, Item]] = []
+    letters: list[BadLetter] = []
+    tripped = False
+    for record in records:
+        item = read(record)
+        if not isinstance(item, BadLetter):
+            run.good()
+            good.append((record, item))
+            continue
+        letters.append(item)
+        run.bad(record.key)
+        if run.tripped:
+            tripped = True
+            run.good()
+    return good, letters, tripped
 
 
 class DeadLetters:

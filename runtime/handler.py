@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from contracts.topics import CLOCK_HEADER
 from runtime.ledger import Marks
 from runtime.log_identity import Log
 
@@ -19,6 +20,11 @@ class Record(Protocol):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
+
+
+def is_tick(record: Record) -> bool:
+    """Whether a record only says what time it is: `ebbtide tick` and the simulator write such."""
+    return bool(record.headers) and any(name == CLOCK_HEADER for name, _ in record.headers)
 
 
 class Handler(Protocol):

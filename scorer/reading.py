@@ -26,10 +26,10 @@ from contracts.events import (
 )
 from contracts.partition import homes, shard
 from contracts.times import EARLIEST_MS, LATEST_MS, NEVER
-from contracts.topics import CLOCK_HEADER, SENT_HOME_HEADER
+from contracts.topics import SENT_HOME_HEADER
 from runtime import keys
 from runtime.arrivals import Arrivals, Arrived, source_header
-from runtime.handler import Record
+from runtime.handler import Record, is_tick
 from runtime.kafka import Message
 from runtime.ledger import Marks
 from runtime.letters import BadLetter
@@ -93,7 +93,7 @@ def read(records: Sequence[Record], here: Here, marks: Marks, rules: FoldRules) 
     fresh: list[tuple[Record, LogPlace, str, ActivityEvent | None, RowTuple]] = []
     arrivals = Arrivals(marks.arrived)
     for record in records:
-        if record.headers and any(name == CLOCK_HEADER for name, _ in record.headers):
+        if is_tick(record):
             reading.reach(record.timestamp)
             continue
         place = LogPlace(here.log, record.partition, record.offset, record.timestamp)

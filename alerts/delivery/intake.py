@@ -22,12 +22,12 @@ from contracts.alerts import ChurnAlert, decode_alert
 from contracts.deliveries import Row
 from contracts.partition import shard as shard_of
 from contracts.times import NEVER
-from contracts.topics import ALERTS, CLOCK_HEADER
+from contracts.topics import ALERTS
 from runtime import keys
 from runtime.clock import wall_ms
-from runtime.dead_letters import DeadLetters, Run
+from runtime.dead_letters import DeadLetters, Run, told_apart
 from runtime.deliveries import LOG_KEPT, OVER_TTL_MS, known_of, log
-from runtime.handler import Opening, Record
+from runtime.handler import Opening, Record, is_tick
 from runtime.ledger import Effects, Ledger, Mark, check_unmoved
 from runtime.letters import BadLetter
 from runtime.metrics import WorkerMetrics
@@ -99,24 +99,15 @@ class Intake:
 
     def _read(self, records: Sequence[Record]) -> tuple[list[ChurnAlert], list[BadLetter], bool]:
         """What is new among the records, what cannot be read, and whether too much of it."""
-        alerts: list[ChurnAlert] = []
-        letters: list[BadLetter] = []
-        tripped = False
-        for record in records:
-            if any(name == CLOCK_HEADER for name, _ in record.headers):
-                continue
-            alert = alert_of(record)
-            if isinstance(alert, BadLetter):
-                letters.append(alert)
-                self._run.bad(record.key)
-                if self._run.tripped:
-                    tripped = True
-                    self._run.good()
-                continue
-            self._run.good()
-            mark = self.marks.next_offset(shard_of(alert.user_id), self._log, self._beginning)
-            if record.offset >= mark:
-                alerts.append(alert)
+        good, letters, tripped = told_apart(
+            (record for record in records if not is_tick(record)), alert_of, self._run
+        )
+        alerts = [
+            alert
+            for record, alert in good
+            if record.offset
+            >= self.marks.next_offset(shard_of(alert.user_id), self._log, self._beginning)
+        ]
         return alerts, letters, tripped
 
     def _rows(
