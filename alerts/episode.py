@@ -41,6 +41,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
     evidence: tuple[int, int, float | None, tuple[str, ...]]
     attributes: tuple[str | None, str | None, str | None, str | None, float]
     position: tuple[int, int, int]
+    alert_threshold: float | None = None
 
     @classmethod
     def of(cls, score: ChurnScore) -> Said:
@@ -60,6 +61,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
             msgspec.structs.astuple(score.evidence),
             msgspec.structs.astuple(score.attributes),
             msgspec.structs.astuple(score.position),
+            score.alert_threshold,
         )
 
     def score(self, user_id: str) -> ChurnScore:
@@ -82,6 +84,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
             horizon_days=self.horizon_days,
             model_version=self.model_version,
             origin=self.origin,
+            alert_threshold=self.alert_threshold,
             evidence=Evidence(*self.evidence),
             attributes=Attributes(*self.attributes),
             position=Position(*self.position),

@@ -109,8 +109,7 @@ class PolicyFold:
             if not counted:
                 crossings.watch(now)
             a_day = (rule.top or 0.0) * self._share
-            first = policies.on_ladder(rule.threshold, score)
-            cuts[rule.name] = crossings.cut(a_day, first, rule.resolve_below)
+            cuts[rule.name] = crossings.cut(a_day, rule.opens_at(score), rule.resolves_below(score))
         if not counted:
             for rule, below, reached in policies.crossed(before, score, self.policy):
                 self.tops.of(rule.name).count(below, reached)

@@ -177,12 +177,6 @@ def crossed(
             yield rule, before, probability
 
 
-def on_ladder(threshold: float, score: ChurnScore) -> float:
-    """The rung of the score's ladder nearest to `threshold`: silence is scored at rungs only."""
-    rungs = [crossing.level for crossing in score.crossings]
-    return min(rungs, key=lambda rung: abs(rung - threshold), default=threshold)
-
-
 def _cancelled(
     state: Episode, score: ChurnScore, now: int, policy: Policy
 ) -> tuple[Episode, Alerts]:
@@ -207,7 +201,7 @@ def _goes_on(
     rule = policy.rule(current.rule)
     probability = _rounded(score.churn_probability)
     # Whoever acts has come back, however likely they are to leave again: that is the next episode.
-    if score.trigger == "activity" or probability < rule.resolve_below:
+    if score.trigger == "activity" or probability < rule.resolves_below(score):
         alert = _alert("resolved", current, current, score, now, rule, policy)
         return replace(state, open=None, alerted_at=now), (alert,)
     severity = rule.escalated_severity or current.severity
@@ -253,9 +247,9 @@ def _holds(rule: Rule, score: ChurnScore, now: int, cuts: Cuts) -> bool:
     """Whether an episode should open, wait and cooldown aside."""
     probability = _rounded(score.churn_probability)
     if rule.top is None:
-        risky = probability >= on_ladder(rule.threshold, score)
+        risky = probability >= rule.opens_at(score)
     else:
-        cut = cuts.get(rule.name) or at(on_ladder(rule.threshold, score))
+        cut = cuts.get(rule.name) or at(rule.opens_at(score))
         occasion = f"{rule.name}:{score.user_id}:{score.position.place}:{now}"
         risky = cut.takes(probability, occasion)
     return (
@@ -331,9 +325,7 @@ def _alert(  # noqa: PLR0917
         user_id=score.user_id,
         churn_probability=_rounded(score.churn_probability),
         previous_probability=score.previous_probability if before is None else before.probability,
-        threshold=on_ladder(rule.threshold, score)
-        if episode.threshold is None
-        else episode.threshold,
+        threshold=rule.opens_at(score) if episode.threshold is None else episode.threshold,
         trigger=score.trigger,
         occurred_at=from_ms(now),
         opened_at=from_ms(episode.opened_at),

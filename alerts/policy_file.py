@@ -38,6 +38,8 @@ _UNITS: Final = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
 _TOP = re.compile(r"top\s+(\d+(?:\.\d+)?)\s+a\s+day")
 _LONGEST_MS: Final = 3650 * DAY_MS
+AUTO: Final = "auto"
+"""A threshold that is left to the model."""
 
 
 def _duration(value: object) -> object:
@@ -49,14 +51,18 @@ def _duration(value: object) -> object:
 
 
 def _threshold(value: object) -> object:
-    """A probability as it is, `top 20 a day` as its number."""
+    """A probability as it is, `auto` as None, `top 20 a day` as its number."""
+    if value == AUTO:
+        return None
     if isinstance(value, str):
         match = _TOP.fullmatch(value.strip())
         if match is None or not float(match[1]) > 0:
-            raise ValueError("write a probability such as 0.7, or `top 20 a day`")
+            raise ValueError("write a probability such as 0.7, `auto`, or `top 20 a day`")
         return {"top": float(match[1])}
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise ValueError("write a probability between 0 and 1 such as 0.7, or `top 20 a day`")
+        raise ValueError(
+            "write a probability between 0 and 1 such as 0.7, `auto`, or `top 20 a day`"
+        )
     return float(value)
 
 
@@ -147,8 +153,8 @@ class FileRule(_Model):
     """One rule as the file has it."""
 
     name: Name
-    threshold: Annotated[float | _Top, BeforeValidator(_threshold)] = DEFAULT.rules[0].threshold
-    resolve_below: Probability = DEFAULT.rules[0].resolve_below
+    threshold: Annotated[float | _Top | None, BeforeValidator(_threshold)] = None
+    resolve_below: Probability | None = None
     for_: Annotated[Duration, Field(alias="for")] = 0
     cooldown: Duration = DEFAULT.rules[0].cooldown_ms
     escalation: Escalation = Escalation()
@@ -168,7 +174,11 @@ class FileRule(_Model):
                     "`for` cannot go with `top N a day`: who is among the top is asked once; "
                     "leave out one of them"
                 )
-        elif self.resolve_below > self.threshold:
+        elif (
+            self.threshold is not None
+            and self.resolve_below is not None
+            and self.resolve_below > self.threshold
+        ):
             raise ValueError(
                 f"resolve_below ({self.resolve_below}) is above threshold ({self.threshold}), so "
                 "an episode would resolve at the risk that opens it: set it to "
@@ -178,12 +188,10 @@ class FileRule(_Model):
 
     def rule(self) -> Rule:
         """The same as a value."""
-        default = DEFAULT.rules[0]
         top = self.threshold.top if isinstance(self.threshold, _Top) else None
-        threshold = default.threshold if isinstance(self.threshold, _Top) else self.threshold
         return Rule(
             name=self.name,
-            threshold=max(threshold, self.resolve_below),
+            threshold=None if isinstance(self.threshold, _Top) else self.threshold,
             resolve_below=self.resolve_below,
             escalation_step=self.escalation.step,
             cooldown_ms=self.cooldown,

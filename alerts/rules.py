@@ -12,9 +12,9 @@ from pydantic import BaseModel, SecretStr
 
 from alerts.delivery.channels_config import Channel, QuietHours, Storm
 from contracts.alerts import Severity
+from contracts.default_rule import COOLDOWN_MS, LEAST_ACTIVE_DAYS, RESOLVE_SHARE, first_stated
 from contracts.ids import digest
-from contracts.scores import Attributes, ChurnScore
-from contracts.times import DAY_MS
+from contracts.scores import DECIMALS, Attributes, ChurnScore
 
 Attribute = Literal["location", "referral_source", "device_type", "plan", "value"]
 
@@ -42,14 +42,16 @@ class Rule:
     """One alert rule: the defaults are the default rule's."""
 
     name: str = "default"
-    threshold: float = 0.7
-    """An episode opens at or above this probability, snapped to the model's ladder."""
-    resolve_below: float = 0.5
+    threshold: float | None = None
+    """An episode opens at or above this probability, snapped to the model's ladder; None: at the
+    threshold that the score states."""
+    resolve_below: float | None = None
+    """None: below RESOLVE_SHARE of the threshold. Never above the threshold, which may move."""
     escalation_step: float = 0.15
     """Rise over the episode's last alert that is worth another one."""
-    cooldown_ms: int = 7 * DAY_MS
+    cooldown_ms: int = COOLDOWN_MS
     """Least time from a user's last alert to the next opening, and between two escalations."""
-    least_active_days: int = 3
+    least_active_days: int = LEAST_ACTIVE_DAYS
     """Active days behind a score before it may open an episode."""
     most_active_days: int | None = None
     """Only users with no more than these: newcomers."""
@@ -70,6 +72,21 @@ class Rule:
     """Alerts of the rule told one by one within an hour; the others come as a digest."""
     words: str = ""
     """A sentence of its own that goes with every alert."""
+
+    def opens_at(self, score: ChurnScore) -> float:
+        """The rung from which the score opens an episode: silence is scored at rungs only."""
+        wanted = first_stated(self.threshold, score.alert_threshold)
+        rungs = [crossing.level for crossing in score.crossings]
+        return min(rungs, key=lambda rung: abs(rung - wanted), default=wanted)
+
+    def resolves_below(self, score: ChurnScore) -> float:
+        """The risk below which the score resolves an open episode."""
+        threshold = self.opens_at(score)
+        if self.resolve_below is None:
+            return round(RESOLVE_SHARE * threshold, DECIMALS)
+        moves = self.threshold is None and self.top is None
+        # Another model may open episodes lower than anybody thought of.
+        return min(self.resolve_below, threshold) if moves else self.resolve_below
 
     def selects(self, score: ChurnScore) -> bool:
         """Whether the rule is for this user at all, however likely they are to leave."""

@@ -1,9 +1,9 @@
-"""The backtests of docs/backtest.md: of the demo population, and of MathOverflow where it is.
+"""The backtests of docs/backtest.md: of the demo population, and of public logs where they are.
 
     python -m bench.backtest [--data FOLDER]
 
 Replaces what stands between the marks of docs/backtest.md by commands and what they print; without
---data (see docs/model.md) MathOverflow keeps what stands there.
+--data (see docs/model.md) MathOverflow and Online Retail keep what stands there.
 """
 
 from __future__ import annotations
@@ -39,12 +39,19 @@ rules:
     threshold: top 5 a day
     resolve_below: 0.25
 """
+LOGS: Final = {
+    "mathoverflow": (
+        "--horizon-days", "28", "--active-days", "28", "--from", "2015-01-01", "--step-days", "60",
+        "--users", "5000",
+    ),
+    "online_retail": ("--horizon-days", "90", "--active-days", "180", "--step-days", "60"),
+}  # fmt: skip
 
 
 def main() -> int:
     """Write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--data", type=Path, help="the folder with mathoverflow.parquet")
+    parser.add_argument("--data", type=Path, help="the folder with the public logs")
     args = parser.parse_args()
     text = PAGE.read_text(encoding="utf-8")
     with TemporaryDirectory() as name:
@@ -61,7 +68,7 @@ def main() -> int:
         ]  # fmt: skip
         ran = [
             _ran(made, folder),
-            _ran(["alerts", "backtest", *size, "--per-day", "20"], folder),
+            _ran(["alerts", "backtest", *size, "--per-day", "20", "--ladder"], folder),
         ]
         text = replaced(text, "demo", "\n\n".join(ran))
         ran = [
@@ -69,16 +76,11 @@ def main() -> int:
             _ran(["alerts", "backtest", "policy.yaml", *size], folder),
         ]
         text = replaced(text, "rules", "\n\n".join(ran))
-        if args.data is not None:
-            (folder / "mathoverflow.parquet").symlink_to(
-                args.data.resolve() / "mathoverflow.parquet"
-            )
-            words = [
-                "alerts", "backtest", "--events", "mathoverflow.parquet", "--horizon-days", "28",
-                "--active-days", "28", "--from", "2015-01-01", "--step-days", "60",
-                "--users", "5000",
-            ]  # fmt: skip
-            text = replaced(text, "mathoverflow", _ran(words, folder))
+        for title, words in LOGS.items() if args.data is not None else ():
+            log = f"{title}.parquet"
+            (folder / log).symlink_to(args.data.resolve() / log)
+            asked = ["alerts", "backtest", "--events", log, *words, "--ladder"]
+            text = replaced(text, title, _ran(asked, folder))
     PAGE.write_text(text, encoding="utf-8")
     return 0
 

@@ -23,11 +23,12 @@ class RuleInForce(msgspec.Struct, frozen=True, kw_only=True):
     """One rule: when it speaks, and through what."""
 
     name: str
-    threshold: float
-    """Risk from which an episode opens; snapped to the model's ladder."""
+    threshold: float | None
+    """Risk from which an episode opens; snapped to the model's ladder. Null: the model says."""
     top_a_day: float | None
     """So many openings a day instead of a threshold, which then serves the first day."""
-    resolve_below: float
+    resolve_below: float | None
+    """Null: below five sevenths of the threshold."""
     escalation_step: float
     cooldown_days: float
     least_active_days: int

@@ -115,11 +115,14 @@ class ChurnScore(msgspec.Struct, frozen=True, kw_only=True):
     curve moved to the new last-seen.
     """
     at_risk_at: Moment | None
-    """When the risk reaches the rung next to the alert threshold if the user stays silent."""
+    """When the risk reaches `alert_threshold` if the user stays silent."""
     horizon_days: int
     model_version: str
     origin: str
     """What the model learned from: `simulator`, or the log's name and dates."""
+    alert_threshold: float | None = None
+    """The rung of the ladder at which alerts open, unless a rule has a threshold of its own; null
+    in scores of releases that did not tell."""
     evidence: Evidence
     attributes: Attributes
     position: Position

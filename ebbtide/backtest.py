@@ -56,6 +56,9 @@ from model.volume import volume
 FIRST_SHARE: Final = 0.4
 """Part of the log that the first model learns from at least."""
 
+LADDER: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Thresholds to compare; each snaps to the nearest rung of the model of its day."""
+
 Say = Callable[[str], None]
 
 
@@ -66,6 +69,7 @@ class Question:
     step_days: a new model comes so often. begins: epoch ms of the first step; None: when the log
     has enough behind it. users: replay only so many, drawn at random; models learn from all.
     per_day: find the threshold of `rule` that gives about so many alerts a day.
+    ladder: try `rule` at LADDER, too.
     """
 
     training: TrainingSettings
@@ -74,6 +78,7 @@ class Question:
     users: int | None = None
     per_day: float | None = None
     rule: str | None = None
+    ladder: bool = False
 
     @property
     def horizon(self) -> int:
@@ -118,6 +123,8 @@ class StepReport(msgspec.Struct, frozen=True):
     begins: str
     ends: str
     model: str
+    alert_threshold: float | None
+    """The model's own."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -136,6 +143,8 @@ class Report(msgspec.Struct, frozen=True):
     steps: tuple[StepReport, ...]
     rules: tuple[RuleReport, ...]
     fit: Fit | None = None
+    ladder: tuple[Line, ...] = ()
+    """The rule asked about at other thresholds, the models' own first."""
 
 
 @dataclass(frozen=True)
@@ -176,16 +185,20 @@ def backtest(
             steps.append(Step(begins, step_ends, trained.save(Path(folder))))
     walk = _walked(log, steps, question, rules, ends)
     say(f"judging the scores of {len(np.unique(walk.found.user)):,} users")
-    told = _openings(walk, policy)
+    told = _openings(walk, policy)[0]
     seed = question.training.seed
     reports = tuple(
         _beside_baselines(rule, told.get(rule.name, _NOBODY), walk.watched, walk, seed)
         for rule in policy.rules
     )
     fit = None
-    if asked is not None and question.per_day is not None:
+    if question.per_day is not None:
         say(f"looking for the threshold of about {question.per_day:g} alerts a day")
         fit = _fit(policy, asked, question.per_day, walk, seed)
+    ladder: tuple[Line, ...] = ()
+    if question.ladder:
+        say(f"trying {len(LADDER)} thresholds")
+        ladder = _ladder(policy, asked, walk)
     return Report(
         policy=policy.digest,
         horizon_days=question.training.horizon_days,
@@ -194,9 +207,13 @@ def backtest(
         users_of=len(log.user_ids),
         window=_days(walk.watched),
         scores=sum(map(len, walk.scores)),
-        steps=tuple(StepReport(_day(s.begins), _day(s.ends), s.model.version) for s in steps),
+        steps=tuple(
+            StepReport(_day(s.begins), _day(s.ends), s.model.version, s.model.alert_threshold)
+            for s in steps
+        ),
         rules=reports,
         fit=fit,
+        ladder=ladder,
     )
 
 
@@ -269,25 +286,29 @@ def _stretches(found: Batches, visits: Instants) -> Stretches:
     )
 
 
-def _openings(walk: _Walk, policy: Policy) -> dict[str, Openings]:
-    """The opened alerts by rule, of rules that opened any."""
+def _openings(walk: _Walk, *policies: Policy) -> list[dict[str, Openings]]:
+    """Of each policy the opened alerts by rule, of rules that opened any; the policies differ in
+    thresholds alone."""
     index = {name: number for number, name in enumerate(walk.log.user_ids)}
-    fold = PolicyFold(policy)
-    opened: dict[str, list[tuple[int, int]]] = {}
+    folds = [PolicyFold(policy) for policy in policies]
+    opened: list[dict[str, list[tuple[int, int]]]] = [{} for _ in policies]
 
-    def take(alerts: Iterable[ChurnAlert]) -> None:
+    def take(policy: int, alerts: Iterable[ChurnAlert]) -> None:
         for alert in alerts:
             if alert.kind == "opened":
                 place = index[alert.user_id], to_ms(alert.occurred_at)
-                opened.setdefault(alert.rule, []).append(place)
+                opened[policy].setdefault(alert.rule, []).append(place)
 
-    speaker = Speaker(walk.log, walk.found, policy.rules[0].threshold, _names(policy))
+    speaker = Speaker(walk.log, walk.found, name=_names(policies[0]))
     for part in walk.scores:
         for score in speaker.messages(part):
-            take(chain.from_iterable(fold.advance(to_ms(score.scored_at) - GRACE_MS)))
-            take(fold.score(score))
-    take(chain.from_iterable(fold.advance(walk.ends)))
-    return {rule: _as_openings(places) for rule, places in opened.items()}
+            past = to_ms(score.scored_at) - GRACE_MS
+            for i, fold in enumerate(folds):
+                take(i, chain.from_iterable(fold.advance(past)))
+                take(i, fold.score(score))
+    for i, fold in enumerate(folds):
+        take(i, chain.from_iterable(fold.advance(walk.ends)))
+    return [{rule: _as_openings(places) for rule, places in found.items()} for found in opened]
 
 
 def _as_openings(places: list[tuple[int, int]]) -> Openings:
@@ -326,9 +347,7 @@ def _beside_baselines(
     )
 
 
-def _rule_asked_for(policy: Policy, question: Question) -> Rule | None:
-    if question.per_day is None:
-        return None
+def _rule_asked_for(policy: Policy, question: Question) -> Rule:
     rules = {rule.name: rule for rule in policy.rules}
     name = question.rule or policy.rules[0].name
     if name not in rules:
@@ -350,7 +369,7 @@ def _fit(policy: Policy, asked: Rule, per_day: float, walk: _Walk, seed: int) ->
 
     def volume_at(rung: int) -> float:
         if rung not in tried:
-            told = _openings(walk, _at_threshold(policy, asked, levels[rung]))
+            (told,) = _openings(walk, _at_threshold(policy, asked, levels[rung]))
             openings = told.get(asked.name, _NOBODY)
             tried[rung] = openings, figures_of(openings, before)
         return tried[rung][1].per_day_mean
@@ -375,9 +394,28 @@ def _fit(policy: Policy, asked: Rule, per_day: float, walk: _Walk, seed: int) ->
     )
 
 
-def _at_threshold(policy: Policy, asked: Rule, threshold: float) -> Policy:
-    """The policy with another threshold of one rule; its band keeps its width, if there is room."""
-    below = max(threshold - (asked.threshold - asked.resolve_below), threshold / 2)
+def _ladder(policy: Policy, asked: Rule, walk: _Walk) -> tuple[Line, ...]:
+    """What the rule comes to at the models' own threshold and at those of LADDER."""
+    thresholds = (None, *LADDER)
+    tried = _openings(walk, *(_at_threshold(policy, asked, each) for each in thresholds))
+    names = ("the model's own", *(f"{each:g}" for each in LADDER))
+    return tuple(
+        Line(name, figures_of(told.get(asked.name, _NOBODY), walk.watched))
+        for name, told in zip(names, tried, strict=True)
+    )
+
+
+def _at_threshold(policy: Policy, asked: Rule, threshold: float | None) -> Policy:
+    """The policy with another threshold of one rule; None: the models' own.
+
+    Its band keeps its width, if it has one and there is room.
+    """
+    below = asked.resolve_below
+    if threshold is not None and below is not None:
+        if asked.threshold is None:
+            below = min(below, threshold)
+        else:
+            below = max(threshold - (asked.threshold - below), threshold / 2)
     rule = replace(asked, threshold=threshold, resolve_below=below, top=None)
     return replace(policy, rules=tuple(rule if one is asked else one for one in policy.rules))
 

@@ -35,10 +35,10 @@ def _rule(rule: Rule) -> Iterator[str]:
     if rule.top is not None:
         opens = (
             f"opens for the about {rule.top:g} a day who are most at risk (on the first day, from "
-            f"a risk of {rule.threshold:.0%})"
+            f"{_risk(rule)})"
         )
     else:
-        opens = f"opens at a risk of {rule.threshold:.0%}"
+        opens = f"opens at {_risk(rule)}"
     if rule.for_ms:
         opens += f" that has lasted {_time(rule.for_ms)}"
     yield opens + ", once the user is away for a day and for as long as they usually are"
@@ -46,7 +46,8 @@ def _rule(rule: Rule) -> Iterator[str]:
         f"escalates when the risk has risen by another {rule.escalation_step:.0%}"
         + (f", then as {rule.escalated_severity}" if rule.escalated_severity else "")
     )
-    yield f"resolves when the user comes back, or below a risk of {rule.resolve_below:.0%}"
+    below = "five sevenths of that" if rule.resolve_below is None else f"{rule.resolve_below:.0%}"
+    yield f"resolves when the user comes back, or below a risk of {below}"
     yield (
         f"says nothing of the same user for {_time(rule.cooldown_ms)} after an alert"
         + (", and looks again then" if rule.looks_again else "")
@@ -64,6 +65,12 @@ def _rule(rule: Rule) -> Iterator[str]:
         yield f"tells at most {rule.max_per_hour} an hour, the rest as a digest"
     if rule.words:
         yield f'adds: "{rule.words}"'
+
+
+def _risk(rule: Rule) -> str:
+    if rule.threshold is None:
+        return "the risk that the model was trained to speak at"
+    return f"a risk of {rule.threshold:.0%}"
 
 
 def _whom(rule: Rule) -> str:

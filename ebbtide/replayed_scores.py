@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from contracts.activity import FoldRules
+from contracts.default_rule import first_stated
 from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE, blank_facts, blank_records
 from contracts.scores import TRIGGERS, ChurnScore, decode_score
 from contracts.times import HOUR_MS, NEVER, SESSION_GAP_MS
@@ -214,14 +215,16 @@ class Speaker:
 
     log: EventLog
     found: Batches
-    alert_threshold: float
+    alert_threshold: float | None = None
+    """None: each model's own."""
     name: Name = field(default=lambda _hash: None)
     """What a category's hash stands for, as far as anybody asks."""
 
     def messages(self, scores: StepScores) -> Iterator[ChurnScore]:
         """The scores in order."""
         model = scores.step.model
-        writer = ScoreWriter(model, self.alert_threshold, self.name)
+        threshold = first_stated(self.alert_threshold, model.alert_threshold)
+        writer = ScoreWriter(model, threshold, self.name)
         for part in _parts(np.arange(len(scores)), SCORES_AT_ONCE):
             batch = scores.batch[part]
             records = blank_records(len(part))

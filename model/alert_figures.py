@@ -85,6 +85,10 @@ class AlertFigures(msgspec.Struct, frozen=True):
     """Of alerts: the user was back within UNAIDED_DAYS. History had nobody to help."""
     per_user_90_days: float | None
     """Alerts per 90 days in which one user is active."""
+    per_1000_a_day: float | None
+    """Alerts per 1,000 active users a day."""
+    lead_days_median: float | None
+    """Of churn episodes told of in time: from the first alert to the end of the horizon."""
     per_100_new_users: float | None
     """Alerts about users in their first `active` days, per 100 of such users."""
 
@@ -99,6 +103,9 @@ def figures_of(openings: Openings, watched: Watched) -> AlertFigures:
     known = since > -FOREVER
     churned = _churn_episodes(watched)
     told_at = Instants(openings.user, openings.at).next(churned.user, churned.start)
+    deadline = churned.start + watched.horizon
+    lead = (deadline - told_at)[told_at <= deadline]
+    active_days = _active_user_days(watched)
     return AlertFigures(
         alerts=len(counted),
         days=round(days, 2),
@@ -108,13 +115,15 @@ def figures_of(openings: Openings, watched: Watched) -> AlertFigures:
         precision=_mean(later > counted.at + watched.horizon),
         # Strictly: FOREVER stands for no alert and for no return alike.
         recall=_mean(told_at < churned.end),
-        in_time=_mean(told_at <= churned.start + watched.horizon),
+        in_time=_mean(told_at <= deadline),
         churn_episodes=len(churned.start),
         silent_days_median=(
             float(np.median((counted.at - since)[known])) / DAY_MS if known.any() else None
         ),
         back_unaided=_mean(later <= counted.at + UNAIDED_DAYS * DAY_MS),
-        per_user_90_days=_ratio(PER_DAYS * len(counted), _active_user_days(watched)),
+        per_user_90_days=_ratio(PER_DAYS * len(counted), active_days),
+        per_1000_a_day=_ratio(1000 * len(counted), active_days),
+        lead_days_median=float(np.median(lead)) / DAY_MS if len(lead) else None,
         per_100_new_users=_per_new_users(counted, watched),
     )
 

@@ -33,7 +33,15 @@ from contracts.times import HOUR_MS, NEVER
 from model.classifier import Classifier, Unopened
 from model.compiled import AVAILABLE, Compiled
 from model.features import FEATURES, PREDICT_INPUTS, features
-from model.figures import Check, Cost, Figures, Memory, PeriodCheck, Trial
+from model.figures import (
+    AlertThreshold,
+    Check,
+    Cost,
+    Figures,
+    Memory,
+    PeriodCheck,
+    Trial,
+)
 from model.learned import learned
 from model.quality import Quality
 from model.tenure import with_known_tenure
@@ -147,6 +155,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """How far back it learned from, where the log left a choice."""
     tenure_since: int | None = None
     """Epoch ms: of users first seen earlier, tenure is known only if a sign-up was stated."""
+    alert_threshold: AlertThreshold | None = None
+    """Where alerts open that no rule says otherwise of; None: FALLBACK_THRESHOLD."""
     kept_inputs: KeptInputs | None = None
     """Where the four-input estimator comes from, if not from this log."""
     notes: tuple[str, ...] = ()
@@ -204,6 +214,12 @@ class Model:
     def class_cutoff(self) -> float:
         """Probability from which a prediction is "1"."""
         return self.manifest.class_cutoff
+
+    @property
+    def alert_threshold(self) -> float | None:
+        """Risk, a rung of the ladder, at which alerts open; None: the model states none."""
+        found = self.manifest.alert_threshold
+        return None if found is None else found.level
 
     @cached_property
     def levels(self) -> np.ndarray:
@@ -442,6 +458,9 @@ def _check_fits(folder: Path, manifest: Manifest) -> None:
             )
     if sorted(set(manifest.levels)) != list(manifest.levels):
         raise ArtefactMismatch(f"{folder}: the levels do not ascend: {_TRAIN}")
+    chosen = manifest.alert_threshold
+    if chosen is not None and chosen.level not in manifest.levels:
+        raise ArtefactMismatch(f"{folder}: the alert threshold is no level: {_TRAIN}")
     grid = manifest.grid_hours
     if not grid or grid[0] != 1 or sorted(set(grid)) != list(grid):
         raise ArtefactMismatch(f"{folder}: grid_hours must ascend from 1: {_TRAIN}")
@@ -526,7 +545,8 @@ def _opened(folder: Path, read: Callable[[], Any]) -> dict[str, Classifier]:
 
 
 POLICY_LEVELS: Final = (0.5, 0.7)
-"""Thresholds of the default alert policy: rungs of every ladder, so that it need not snap."""
+"""Where bands of risk end (`contracts.bands`), and the threshold of models that state none: rungs
+of every ladder, so that nothing need snap."""
 
 
 def spread_levels(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,9 @@ class Contest:
     comparisons: dict[str, Comparison]
     calibration: Calibration
     trials: dict[str, Trial]
+    past: tuple[Classifier, ...]
+    """The chosen candidate as it stood before each period."""
+    past_calibrations: tuple[Calibration, ...]
     found: Predictions
     """The chosen candidate's walk-forward predictions, calibrated."""
     stratum: np.ndarray
@@ -82,12 +85,11 @@ def compare(
     label, user = moments.label[order], moments.user[order]
     period = np.repeat(np.arange(len(splits)), [len(part) for part in later])
 
-    raw: dict[str, np.ndarray] = {}
-    raw_probes: dict[str, np.ndarray] = {}
+    forecasts: dict[str, Forecast] = {}
     for candidate in CANDIDATES:
         say(f"fitting {candidate.title} to the past of {len(splits)} periods")
-        both = forecast(candidate, FULL, rows, probes, splits, seed=seed)
-        raw[candidate.name], raw_probes[candidate.name] = both
+        forecasts[candidate.name] = forecast(candidate, FULL, rows, probes, splits, seed=seed)
+    raw = {name: one.found for name, one in forecasts.items()}
     losses = {name: row_losses(label, probability) for name, probability in raw.items()}
     shipped = [candidate.name for candidate in CANDIDATES if candidate.is_shipped]
     name, behind = simplest_good_enough({n: losses[n] for n in shipped}, user, period)
@@ -104,7 +106,7 @@ def compare(
     walked = _walked(uncalibrated, calibration_name, known_until)
     calibrated = np.round(_apply(uncalibrated.probability, walked, period), DECIMALS)
     found = Predictions(label, calibrated, user, uncalibrated.as_of, period)
-    free, _ = forecast(chosen, FREE, rows, None, splits, seed=seed)
+    free = forecast(chosen, FREE, rows, None, splits, seed=seed).found
     law = difference(losses[name], row_losses(label, free), user, period)
 
     probed = [np.flatnonzero(split.validation(probes.moments.as_of)) for split in splits]
@@ -112,7 +114,7 @@ def compare(
     probe_period = np.repeat(np.arange(len(splits)), [len(part) for part in probed])
     stratum = moments.stratum[order]
     silence = _probed(
-        probes.moments, probe_order, _apply(raw_probes[name], walked, probe_period), seed
+        probes.moments, probe_order, _apply(forecasts[name].probed, walked, probe_period), seed
     )
     new = _is_newcomer(rows.features[order], newcomer_ms)
     if new.any():
@@ -133,6 +135,8 @@ def compare(
         },
         calibration=fit_calibration(calibration_name, uncalibrated),
         trials=dict(trials),
+        past=forecasts[name].past,
+        past_calibrations=tuple(walked),
         found=found,
         stratum=stratum,
         figures=figures(label, calibrated),
@@ -145,6 +149,15 @@ def compare(
     )
 
 
+class Forecast(NamedTuple):
+    """Walk-forward churn probabilities of the validation rows, and of the probes in them, both
+    split after split, and what foretold each split."""
+
+    found: np.ndarray
+    probed: np.ndarray
+    past: tuple[Classifier, ...]
+
+
 def forecast(
     candidate: Candidate,
     directions: Sequence[int],
@@ -153,21 +166,22 @@ def forecast(
     splits: Sequence[Split],
     *,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Walk-forward churn probabilities of the validation rows, and of the probes in them, both
-    split after split."""
-    found, probed = [], []
+) -> Forecast:
+    """Predict each split's validation rows from the rows before it."""
+    found, probed, past = [], [], []
     moments = rows.moments
     for split in splits:
         before, later = split.train(moments.as_of), split.validation(moments.as_of)
         estimator = fitted(
             candidate, directions, seed, rows.features[before], moments.label[before]
         )
+        past.append(estimator)
         found.append(churn_of(estimator, rows.features[later]))
         if probes is not None:
             inside = split.validation(probes.moments.as_of)
             probed.append(churn_of(estimator, probes.features[inside]))
-    return np.concatenate(found), np.concatenate(probed) if probed else np.empty(0)
+    every = np.concatenate(probed) if probed else np.empty(0)
+    return Forecast(np.concatenate(found), every, tuple(past))
 
 
 def churn_of(estimator: Classifier, inputs: np.ndarray) -> np.ndarray:

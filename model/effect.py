@@ -10,6 +10,11 @@ Sources: the interval is Newcombe's hybrid score interval for a difference of tw
 Statistical Methods for Rates and Proportions, 3rd ed. 2003, chapter 4, without the continuity
 correction). Both hold for one look at a number of alerts stated before: whoever looks every day
 until an interval excludes zero will, in the end, see one that does.
+
+Several rules looked at together would, each by itself at 95 %, too often show one that does nothing
+as one that helps or harms. Their intervals are widened after Bonferroni (Dunn, JASA 56, 1961,
+52-64), with unequal parts as Holm has them (Scandinavian Journal of Statistics 6, 1979, 65-70): a
+verdict is what its interval shows, which the stepwise methods do not leave true.
 """
 
 from __future__ import annotations
@@ -31,7 +36,13 @@ WORTHWHILE: Final = 0.05
 PACE_DAYS: Final = 28
 """How far back the current pace looks."""
 
-Z: Final = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+
+def _z(confidence: float) -> float:
+    """How many standard errors a two-sided interval reaches."""
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+Z: Final = _z(CONFIDENCE)
 _Z_POWER: Final = NormalDist().inv_cdf(POWER)
 
 Verdict = Literal["not yet known", "alerts help", "alerts harm"]
@@ -75,7 +86,9 @@ class Effect:
     difference: float | None
     """Retention of treated minus control; None while an arm is empty."""
     interval: tuple[float, float] | None
-    """Of the difference, at CONFIDENCE."""
+    """Of the difference, at `confidence`."""
+    confidence: float
+    """Of the interval, the verdict and the sizes below."""
     smallest: float | None
     """The least rise that so many users show with POWER."""
     planned_lift: float
@@ -92,6 +105,29 @@ class Effect:
         if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
             return "not yet known"
         return "alerts help" if self.interval[0] > 0 else "alerts harm"
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The confidence of intervals that are looked at together."""
+
+    together: float
+    """Of the one for all rules together."""
+    each: float
+    """Of each rule's."""
+
+
+def levels(rules: int) -> Levels:
+    """With them all the intervals of an experiment hold at once with CONFIDENCE, or more.
+
+    Where there are several rules, half of the doubt goes to all of them together and half is shared
+    out among them. So one more rule does not blur the answer to the question an experiment is
+    planned for, and the rules may be as many as they are.
+    """
+    if rules <= 1:
+        return Levels(CONFIDENCE, CONFIDENCE)
+    doubt = (1 - CONFIDENCE) / 2
+    return Levels(1 - doubt, 1 - doubt / rules)
 
 
 def first_alerts(alerted: Alerted) -> Alerted:
@@ -134,22 +170,30 @@ def effect(
 
 
 def compare(
-    treated: Arm, control: Arm, *, waiting: int, per_day: float, planned_lift: float = WORTHWHILE
+    treated: Arm,
+    control: Arm,
+    *,
+    waiting: int,
+    per_day: float,
+    planned_lift: float = WORTHWHILE,
+    confidence: float = CONFIDENCE,
 ) -> Effect:
     """What the arms show.
 
     waiting: users whose outcome nobody knows yet. per_day: users who join a day, lately.
+    confidence: of the interval; of several looked at together, see `levels`.
     """
+    z = _z(confidence)
     settled = treated.users + control.users
     difference = interval = smallest = needed = days = None
     if treated.retention is not None and control.retention is not None:
         difference = treated.retention - control.retention
-        low, high = newcombe(treated.retained, treated.users, control.retained, control.users)
+        low, high = newcombe(treated.retained, treated.users, control.retained, control.users, z)
         interval = (float(low), float(high))
-        smallest = smallest_lift(control.retention, treated.users, control.users)
+        smallest = smallest_lift(control.retention, treated.users, control.users, confidence)
         share = control.users / settled
         if 0 < control.retention < 1 and 0 < control.retention + planned_lift < 1:
-            needed = alerts_needed(control.retention, planned_lift, share)
+            needed = alerts_needed(control.retention, planned_lift, share, confidence)
             missing = max(needed - settled, 0)
             days = missing / per_day if per_day else (0.0 if not missing else None)
     return Effect(
@@ -158,6 +202,7 @@ def compare(
         waiting,
         difference,
         interval,
+        confidence,
         smallest,
         planned_lift,
         needed,
@@ -194,29 +239,35 @@ def newcombe(
     )
 
 
-def alerts_needed(retention: float, lift: float, control_share: float) -> int:
+def alerts_needed(
+    retention: float, lift: float, control_share: float, confidence: float = CONFIDENCE
+) -> int:
     """Users in both arms together for the test to show `lift` over `retention` with POWER.
 
-    retention: of users nobody is told about. Raises Misconfigured for shares outside (0, 1), or
-    no lift at all.
+    retention: of users nobody is told about. confidence: of the interval that is to show it.
+    Raises Misconfigured for shares outside (0, 1), or no lift at all.
     """
     _require_share("the share held out", control_share)
     _require_share("the retention without alerts", retention)
     _require_share("that retention plus the lift", retention + lift)
     if not lift:
         raise Misconfigured("a lift of 0 takes endless alerts to show: state the least worth it")
-    return int(np.ceil(_spread(retention, lift, control_share) / (lift / (Z + _Z_POWER)) ** 2))
+    reach = _z(confidence) + _Z_POWER
+    return int(np.ceil(_spread(retention, lift, control_share) / (lift / reach) ** 2))
 
 
-def smallest_lift(retention: float, treated: int, control: int) -> float | None:
+def smallest_lift(
+    retention: float, treated: int, control: int, confidence: float = CONFIDENCE
+) -> float | None:
     """The least rise over `retention` that so many users show with POWER; None if none does."""
     users = treated + control
     share = control / users
     low, high = 0.0, 1.0 - retention
+    reach = _z(confidence) + _Z_POWER
 
     def shows(lift: float) -> bool:
         error = np.sqrt(_spread(retention, lift, share) / users)
-        return bool(lift >= (Z + _Z_POWER) * error)
+        return bool(lift >= reach * error)
 
     if not shows(high):
         return None

@@ -45,6 +45,32 @@ class Trial(msgspec.Struct, frozen=True):
     """The same over the season that comes next, a year earlier; None where that was not judged."""
 
 
+class Rung(msgspec.Struct, frozen=True):
+    """What alerts that open at one rung of the ladder would have been worth."""
+
+    level: float
+    alerts: int
+    precision: float | None
+    """Of alerts: who churned within the horizon afterwards."""
+    in_time: float | None
+    """Of who churned: told of before the horizon was over."""
+    lead_days: float | None
+    """From an alert in time to the end of the horizon, median."""
+    per_1000_a_day: float
+    """Alerts per 1,000 active users a day."""
+
+
+class AlertThreshold(msgspec.Struct, frozen=True):
+    """The risk at which the default rule speaks, and what that was chosen by."""
+
+    level: float
+    because: str
+    churn_episodes: int
+    """Silences that churn came of, on the validation periods, among `sessions` followed."""
+    sessions: int
+    rungs: tuple[Rung, ...]
+
+
 class Cost(msgspec.Struct, frozen=True):
     """What a constraint costs: mean log loss with it minus without, and the standard error."""
 

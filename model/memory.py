@@ -47,7 +47,7 @@ def choose_memory(rows: Rows, splits: Sequence[Split], seed: int) -> Memory:
     losses = {}
     for days in tried:
         limited = remembering(splits, days)
-        found, _ = forecast(CANDIDATES[0], FULL, rows, None, limited, seed=seed)
+        found = forecast(CANDIDATES[0], FULL, rows, None, limited, seed=seed).found
         losses[str(days)] = row_losses(label, found)
     chosen, _ = simplest_good_enough(losses, user, period)
     gain, error = difference(losses[str(None)], losses[chosen], user, period)

@@ -89,6 +89,7 @@ def report(manifest: Manifest, found: Predictions, stratum: np.ndarray, evidence
             ),
         ),
         _silence_table(manifest),
+        *_alerts(manifest),
         "<h2>What silence does</h2>",
         "<p>Users of the log, had they never come back: risk never falls while they stay away"
         f"{_law(manifest)}.</p>",
@@ -284,6 +285,36 @@ def _silence_table(manifest: Manifest) -> str:
         f"{rows}</table></div><p class=dim>Red: above .03, and more than twice what a perfect "
         "model would show on so many rows.</p>"
     )
+
+
+def _alerts(manifest: Manifest) -> list[str]:
+    chosen = manifest.alert_threshold
+    if chosen is None:
+        return []
+    rows = "".join(
+        f"<tr><td>{_bold(f'{rung.level:.3f}', rung.level == chosen.level)}</td>"
+        f"<td>{rung.alerts:,}</td><td>{_percent(rung.in_time)}</td>"
+        f"<td>{_percent(rung.precision)}</td><td>{_number(rung.lead_days, 1)}</td>"
+        f"<td>{rung.per_1000_a_day:.1f}</td></tr>"
+        for rung in reversed(chosen.rungs)
+    )
+    return [
+        "<h2>When alerts open</h2>",
+        f"<p>At {chosen.level:.3f}, unless a policy says otherwise: {escape(chosen.because)}. What "
+        f"each rung would have told in {chosen.sessions:,} silences of the validation periods, "
+        f"{chosen.churn_episodes:,} of them churn.</p>",
+        "<div class=box><table><tr><th>opens at</th><th>alerts</th><th>churn told in time</th>"
+        "<th>alerts right</th><th>days left</th><th>a day, of 1,000 active users</th></tr>"
+        f"{rows}</table></div>",
+    ]
+
+
+def _bold(text: str, is_so: bool) -> str:
+    return f"<b>{text}</b>" if is_so else text
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _off(error: float, floor: float) -> str:

@@ -48,9 +48,8 @@ def choose_tenure(rows: Rows, splits: Sequence[Split], seed: int) -> TenureChoic
     period = np.searchsorted([split.validate_from for split in splits], as_of[later], side="right")
     losses = []
     for features in (rows.features, without_tenure(rows).features):
-        found, _ = forecast(
-            CANDIDATES[0], FULL, replace(rows, features=features), None, splits, seed=seed
-        )
+        seen = replace(rows, features=features)
+        found = forecast(CANDIDATES[0], FULL, seen, None, splits, seed=seed).found
         losses.append(row_losses(rows.moments.label[later], found))
     gain, error = difference(losses[0], losses[1], rows.moments.user[later], period)
     return TenureChoice(

@@ -11,8 +11,11 @@ import msgspec
 import numpy as np
 
 from contracts.activity import FoldRules
+from contracts.default_rule import FALLBACK_THRESHOLD
 from contracts.errors import Misconfigured
+from contracts.lapse import lapsed_after_days
 from contracts.times import DAY_MS, NEVER, from_ms
+from model.alert_threshold import Past, alert_threshold
 from model.artefact import (
     FULL_GRAPH,
     INPUTS_GRAPH,
@@ -46,7 +49,7 @@ from model.evaluation import figures
 from model.event_log import EventLog
 from model.evidence import Evidence, gather
 from model.features import FEATURES, PREDICT_INPUTS
-from model.figures import Figures, Memory
+from model.figures import AlertThreshold, Figures, Memory
 from model.labels import Verdicts, outcome_of, overruled, telltale_types
 from model.memory import choose_memory
 from model.quality import Quality
@@ -64,7 +67,6 @@ LEVEL_QUANTILES: Final = (
 """Of validation predictions: denser where alerts are."""
 
 GRID_POINTS: Final = 48
-SHORTEST_GRID_DAYS: Final = 60
 METRICS_FILE: Final = "metrics.json"
 
 Say = Callable[[str], None]
@@ -99,7 +101,7 @@ class TrainingSettings:
     @property
     def silence_days(self) -> int:
         """End of the silence grid: no score is given beyond."""
-        return max(SHORTEST_GRID_DAYS, 2 * self.horizon_days)
+        return lapsed_after_days(self.horizon_days)
 
 
 @dataclass(frozen=True)
@@ -224,13 +226,17 @@ def train(
     full = apply(
         fitted(contest.chosen, FULL, settings.seed, recent.features, label), contest.calibration
     )
-    predict = contest.predict
-    if kept_inputs is None:
-        inputs = fitted_to_inputs(recent, np.ones(len(label), bool), settings.seed)
-    else:
-        inputs = kept_inputs.estimator
-        predict = _judged(inputs, rows, splits)
-    ladder = np.quantile(contest.found.probability, LEVEL_QUANTILES).tolist()
+    inputs, predict = _inputs(kept_inputs, contest, recent, rows, splits, seed=settings.seed)
+    levels = spread_levels(np.quantile(contest.found.probability, LEVEL_QUANTILES).tolist())
+    grid_hours = silence_grid(settings.silence_days)
+    known_tenure = ALWAYS_UNKNOWN if scope.leaves_tenure_out else since
+    say("looking for the threshold of the default alert rule")
+    pasts = _pasts(contest, splits, levels, grid_hours, known_tenure)
+    threshold = (
+        alert_threshold(log, window, pasts, rules, outcome, seed=settings.seed)
+        if labels is None
+        else None
+    )
     manifest = Manifest(
         origin=origin,
         candidate=contest.chosen.name,
@@ -239,8 +245,8 @@ def train(
         predict_inputs=tuple(feature.name for feature in PREDICT_INPUTS),
         horizon_days=settings.horizon_days,
         active_days=settings.active_days,
-        levels=spread_levels(ladder),
-        grid_hours=silence_grid(settings.silence_days),
+        levels=levels,
+        grid_hours=grid_hours,
         fold_rules=rules.digest,
         seed=settings.seed,
         log=log_period(log),
@@ -261,13 +267,15 @@ def train(
         typical=_typical(recent),
         base_rates=base_rates(moments),
         memory=memory,
-        tenure_since=ALWAYS_UNKNOWN if scope.leaves_tenure_out else since,
+        tenure_since=known_tenure,
+        alert_threshold=threshold,
         kept_inputs=None if kept_inputs is None else kept_inputs.source,
         notes=(
             *_notes(log, busy, settings),
             *_memory_note(memory),
             *_tenure_note(scope.tenure),
             *_inputs_note(kept_inputs, predict),
+            *_threshold_note(threshold, labels),
             *told_notes,
         ),
     )
@@ -390,7 +398,8 @@ def metrics(manifest: Manifest) -> dict[str, Any]:
         "version", "origin", "candidate", "chosen_because", "horizon_days", "active_days",
         "churn", "log", "training", "fitted_until", "validated_from", "rows", "candidates",
         "predict", "calibration", "calibration_trials", "silence", "unseen_users", "periods",
-        "law_of_silence", "base_rates", "memory", "tenure_since", "kept_inputs", "notes",
+        "law_of_silence", "base_rates", "memory", "tenure_since", "alert_threshold", "kept_inputs",
+        "notes",
     )  # fmt: skip
     content: dict[str, Any] = msgspec.to_builtins(manifest)
     return {name: content[name] for name in kept}
@@ -424,6 +433,38 @@ def _as_told(
         notes.append(note)
         moments = repeated(moments, found.weight, seed)
     return moments, tuple(notes)
+
+
+def _inputs(
+    kept: LearnedInputs | None,
+    contest: Contest,
+    recent: Rows,
+    rows: Rows,
+    splits: tuple[Split, ...],
+    *,
+    seed: int,
+) -> tuple[Classifier, Figures]:
+    """The four-input estimator, learned or kept, and what it is worth here."""
+    if kept is None:
+        everything = np.ones(len(recent.moments), bool)
+        return fitted_to_inputs(recent, everything, seed), contest.predict
+    return kept.estimator, _judged(kept.estimator, rows, splits)
+
+
+def _pasts(
+    contest: Contest,
+    splits: tuple[Split, ...],
+    levels: tuple[float, ...],
+    grid_hours: tuple[int, ...],
+    tenure_since: int,
+) -> list[Past]:
+    """The chosen candidate as it stood before each period."""
+    return [
+        Past(split, np.array(levels), np.array(grid_hours), estimator, calibration, tenure_since)
+        for split, estimator, calibration in zip(
+            splits, contest.past, contest.past_calibrations, strict=True
+        )
+    ]
 
 
 def _judged(inputs: Classifier, rows: Rows, splits: tuple[Split, ...]) -> Figures:
@@ -462,6 +503,13 @@ def _inputs_note(kept: LearnedInputs | None, found: Figures) -> tuple[str, ...]:
         f"{kept.source.horizon_days} days: the log has no pages or minutes to learn one from"
         + ranks,
     )
+
+
+def _threshold_note(threshold: AlertThreshold | None, labels: Moments | None) -> tuple[str, ...]:
+    if threshold is not None:
+        return ()
+    why = "the log shows too few who churn" if labels is None else "labels came from a file"
+    return (f"alerts open at a risk of {FALLBACK_THRESHOLD:.0%} unless set otherwise: {why}",)
 
 
 def _window_of(labels: Moments, window: Window, settings: TrainingSettings) -> Window:

@@ -10,6 +10,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from contracts.activity import DEFAULT_PASSIVE_TYPES, FoldRules
 from contracts.times import DAY_MS
 
+ThresholdSetting = Literal["auto"] | Annotated[float, Field(gt=0, lt=1)]
+"""A risk from which alerts open; `auto`: the model says."""
+
+
+def stated(threshold: ThresholdSetting) -> float | None:
+    """What somebody set; None leaves it to the model."""
+    return None if threshold == "auto" else threshold
+
 
 class ServiceSettings(BaseSettings):
     """Addresses and rules all services share; each service adds its own."""

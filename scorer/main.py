@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
+from contracts.default_rule import first_stated
 from contracts.times import MINUTE_MS
 from contracts.topics import ACTIVITY, SCORES
 from model import artefact
@@ -12,6 +13,7 @@ from model.reasons import Explainer
 from runtime.handler import Opening, OpenPartition
 from runtime.records import RecordStore
 from runtime.service import Parts, Work, run, work
+from runtime.settings import stated
 from runtime.timers import TimerIndex
 from scorer.activation import Activation
 from scorer.handler import PartitionScorer, Tools
@@ -50,7 +52,7 @@ async def score_with(
             await asyncio.shield(prepared)
         writer = ScoreWriter(
             model,
-            settings.alert_threshold,
+            first_stated(stated(settings.alert_threshold), model.alert_threshold),
             names.name,
             explain,
             settings.alert_least_active_days,

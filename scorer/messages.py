@@ -35,6 +35,8 @@ class ScoringModel(SilentModel, Protocol):
     def class_cutoff(self) -> float: ...
     @property
     def hash(self) -> int: ...
+    @property
+    def alert_threshold(self) -> float | None: ...
 
 
 Explain = Callable[[np.ndarray, np.ndarray], list[tuple[Reason, ...]] | None]
@@ -80,7 +82,7 @@ class ScoreWriter:
         published = (PUBLISHED_HEADER, from_ms(published_at_ms).isoformat().encode())
         model_told = (
             f'"horizon_days":{model.horizon_days},"model_version":{json_text(model.version)},'
-            f'"origin":{json_text(model.origin)}'
+            f'"origin":{json_text(model.origin)},"alert_threshold":{json_text(self.rung)}'
         )
         found = []
         for (
@@ -136,6 +138,12 @@ class ScoreWriter:
             found.append(Message(user_id.encode(), value.encode(), at, headers))
         return found
 
+    @property
+    def rung(self) -> float:
+        """The rung of the ladder next to the alert threshold."""
+        levels = self.model.levels
+        return float(levels[np.abs(levels - self.alert_threshold).argmin()])
+
     def _verdicts(self, outlook: np.ndarray) -> list[str]:
         """Prediction, the confidence in it, and the probability."""
         millionths = outlook["probability"].astype(np.int64)
@@ -173,10 +181,9 @@ class ScoreWriter:
         That is a cancellation, or a user of enough active days who is silent for a day and whose
         risk is at or above the rung of the alert threshold. The alerts worker cannot ask a model.
         """
-        rung = self.model.levels[np.abs(self.model.levels - self.alert_threshold).argmin()]
         silent = outlook["scored_at"] - facts["last_seen"] >= DAY_MS
         missed = silent & (np.array(triggers, "U") != "activity")
-        risky = outlook["probability"] >= min(rung, self.alert_threshold) * MICRO
+        risky = outlook["probability"] >= min(self.rung, self.alert_threshold) * MICRO
         enough = facts["active_days"] >= self.least_active_days
         told: list[tuple[Reason, ...]] = [()] * len(facts)
         which = np.flatnonzero(missed & risky & enough | (facts["flags"] & CANCELLED != 0))

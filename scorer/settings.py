@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.settings import ServiceSettings
+from contracts.default_rule import LEAST_ACTIVE_DAYS
+from runtime.settings import ServiceSettings, ThresholdSetting
 
 
 class ScorerSettings(ServiceSettings):
@@ -19,10 +20,11 @@ class ScorerSettings(ServiceSettings):
     model_sha256: str | None = None
     """Digest of model.pkl this deployment trusts; None trusts the manifest."""
 
-    alert_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    """The probability `at_risk_at` is about; the alerts worker reads the same variable."""
+    alert_threshold: ThresholdSetting = "auto"
+    """The risk `at_risk_at` is about, and which scores state for the alerts worker; `auto`: the
+    model's."""
 
-    alert_least_active_days: Annotated[int, Field(ge=0, le=28)] = 3
+    alert_least_active_days: Annotated[int, Field(ge=0, le=28)] = LEAST_ACTIVE_DAYS
     """Active days an alert needs: below it scores carry no reasons. The alerts worker's, too."""
 
     model_spread_minutes: Annotated[float, Field(ge=0)] = 10.0

@@ -15,6 +15,7 @@ class FadingModel:
     origin = "test"
     horizon_days = 14
     class_cutoff = 0.5
+    alert_threshold: float | None = None
     levels = np.round(np.linspace(0.2, 0.95, 16), 6)
     grid_hours = np.array([1, 6, 12, *range(24, 24 * 12 + 1, 6)])
 

@@ -108,6 +108,7 @@ def _score(
         horizon_days=writer.model.horizon_days,
         model_version=writer.model.version,
         origin=writer.model.origin,
+        alert_threshold=writer.rung,
         evidence=Evidence(
             events=int(facts["events"]),
             active_days=int(facts["active_days"]),

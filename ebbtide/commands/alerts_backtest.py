@@ -64,6 +64,11 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="find the threshold that gives about N alerts a day in the first half, and try it on "
         "the second",
     )  # fmt: skip
+    parser.add_argument(
+        "--ladder",
+        action="store_true",
+        help="beside that, the rule at thresholds from 0.1 to 0.9 and at the models' own",
+    )
     parser.add_argument("--rule", metavar="NAME", help="whose threshold (default: the first's)")
     parser.add_argument(
         "--rows",
@@ -104,7 +109,9 @@ def run(args: argparse.Namespace) -> int:
     horizon = args.horizon_days or _horizon(log)
     say(f"horizon: {horizon} days")
     training = TrainingSettings(horizon, args.active_days or 2 * horizon, args.rows, args.seed)
-    question = Question(training, args.step_days, args.begins, args.users, args.per_day, args.rule)
+    question = Question(
+        training, args.step_days, args.begins, args.users, args.per_day, args.rule, args.ladder
+    )
     report = backtest(
         log,
         policy,
@@ -154,6 +161,8 @@ def table(report: Report) -> str:
     lines += ["", *_explained(report)]
     if report.fit is not None:
         lines += ["", *_fitted(report.fit)]
+    if report.ladder:
+        lines += ["", *_ladder(report)]
     return "\n".join(lines) + "\n"
 
 
@@ -210,6 +219,41 @@ def _fitted(fit: Fit) -> Sequence[str]:
     if fit.fitted_figures.per_day_mean > fit.wanted_per_day:
         lines.append("even the highest rung gives more than that: use `top` in the policy")
     return lines
+
+
+_LADDER_COLUMNS: Final = (
+    ("alerts", 8), ("/1,000 a day", 14), ("precision", 11), ("recall", 8), ("in time", 9),
+    ("days left", 11), ("silent", 8), ("back 3 d", 10),
+)  # fmt: skip
+
+
+def _ladder(report: Report) -> Sequence[str]:
+    """A rule at one threshold after the other."""
+    own = ", ".join(
+        "none" if step.alert_threshold is None else f"{step.alert_threshold:.3f}"
+        for step in report.steps
+    )
+    lines = [f"{'threshold':<18}" + "".join(f"{name:>{width}}" for name, width in _LADDER_COLUMNS)]
+    for line in report.ladder:
+        found = line.figures
+        shown = (
+            f"{found.alerts:,}",
+            _number(found.per_1000_a_day),
+            _share(found.precision),
+            _share(found.recall),
+            _share(found.in_time),
+            _number(found.lead_days_median),
+            _number(found.silent_days_median),
+            _share(found.back_unaided),
+        )
+        cells = zip(shown, _LADDER_COLUMNS, strict=True)
+        lines.append(f"{line.name:<18}" + "".join(f"{value:>{w}}" for value, (_, w) in cells))
+    return [
+        *lines,
+        f"the model's own: {own}; others snap to the nearest rung",
+        "/1,000 a day: alerts per 1,000 active users a day",
+        "days left: of those told of in time, until they count as churned, median",
+    ]
 
 
 def _share(value: float | None) -> str:

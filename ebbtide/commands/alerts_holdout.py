@@ -33,18 +33,31 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--per-day", type=float, metavar="N", help="alerts a day, about a new user each"
     )
+    parser.add_argument(
+        "--rules", type=int, default=1, metavar="K",
+        help="rules whose effects will be looked at side by side (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="as one JSON object")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the sizes; raises Misconfigured for shares that are none."""
-    from model.effect import alerts_needed  # noqa: PLC0415  (heavy, and not for --help)
+    from model.effect import alerts_needed, levels  # noqa: PLC0415  (heavy, and not for --help)
 
+    if args.rules < 1:
+        raise Misconfigured(f"--rules {args.rules}: must be 1 or more")
     if args.per_day is not None and args.per_day <= 0:
         raise Misconfigured(f"--per-day {args.per_day:g}: must be more than 0")
     shares = [args.share, *([0.5] if args.share != 0.5 else [])]
-    needed = {share: alerts_needed(args.retention, args.lift, share) for share in shares}
+    level = levels(args.rules)
+
+    def needs(confidence: float) -> dict[float, int]:
+        return {
+            share: alerts_needed(args.retention, args.lift, share, confidence) for share in shares
+        }
+
+    needed, of_a_rule = needs(level.together), needs(level.each)
     if args.json:
         found = [
             {
@@ -52,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
                 "retention": args.retention,
                 "lift": args.lift,
                 "alerts": alerts,
+                "alerts_of_a_rule": of_a_rule[share],
                 "control": round(alerts * share),
                 "days": None if args.per_day is None else alerts / args.per_day,
             }
@@ -62,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
     raised = args.retention + args.lift
     sys.stdout.write(
         f"To show that alerts take retention from {args.retention:.1%} to {raised:.1%} (80 % "
-        "power, 5 % two-sided, one look):\n"
+        "power, 5 % two-sided, one look"
+        + (f", {args.rules} rules side by side" if args.rules > 1 else "")
+        + "):\n"
     )
     for share, alerts in needed.items():
         days = "" if args.per_day is None else f", {alerts / args.per_day:,.0f} days"
@@ -70,6 +86,10 @@ def run(args: argparse.Namespace) -> int:
             f"  {share:.0%} held out: {alerts:,} alerts about as many users, "
             f"{round(alerts * share):,} of them controls{days}\n"
         )
+        if args.rules > 1:
+            sys.stdout.write(
+                f"    to show it of one rule: {of_a_rule[share]:,} alerts of that rule\n"
+            )
     sys.stdout.write(
         "Controls are users like the others; nobody is told about them. A person who gives that "
         "up should know for how long.\n"

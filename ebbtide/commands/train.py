@@ -244,6 +244,14 @@ def table(manifest: Manifest) -> str:
     whose = "" if kept is None else f" ({kept.origin})"
     lines.append(_line(f"  /predict, session ends{whose}", manifest.predict))
     lines.append(f"* chosen: {manifest.chosen_because}; calibration: {manifest.calibration}")
+    if manifest.alert_threshold is not None:
+        opens = manifest.alert_threshold
+        rung = next(each for each in opens.rungs if each.level == opens.level)
+        lines.append(
+            f"alerts open at {opens.level:.3f}: {rung.in_time or 0:.0%} of those who churn told in "
+            f"time, {rung.precision or 0:.0%} of alerts right, {rung.per_1000_a_day:.1f} a day per "
+            "1,000 active users"
+        )
     if manifest.law_of_silence is not None:
         cost = manifest.law_of_silence
         lines.append(

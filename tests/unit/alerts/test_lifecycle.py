@@ -508,7 +508,7 @@ def test_the_cooldown_and_the_wait_are_kept(steps: list[Step], name: str) -> Non
         if alert.kind == "opened":
             wait = policy.rule(alert.rule).for_ms
             began = to_ms(alert.occurred_at) - wait
-            threshold = policy.rule(alert.rule).threshold
+            threshold = policy.rule(alert.rule).threshold or alert.threshold
             during = [
                 step
                 for step in steps

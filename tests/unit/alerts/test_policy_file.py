@@ -73,7 +73,7 @@ storm: {share: 0.5}
     )  # fmt: skip
     assert big.quiet_hours is not None
     assert ("22:00", "Europe/Oslo") == (big.quiet_hours.start, big.quiet_hours.zone)
-    assert (20.0, 0.7) == (rest.top, rest.threshold)
+    assert (20.0, None, None) == (rest.top, rest.threshold, rest.resolve_below)
     assert (Holdout(0.25, "autumn"), 0.5) == (policy.holdout, policy.storm.share)
     assert ["crm"] == [channel.name for channel in policy.channels]
 
@@ -122,7 +122,7 @@ def test_the_digest_names_what_is_said() -> None:
         ),
         (
             "rules:\n  - name: a\n    threshold: top 20\n",
-            "line 3: rules[1].threshold: write a probability such as 0.7, or `top 20 a day`",
+            "line 3: rules[1].threshold: write a probability such as 0.7, `auto`, or ",
         ),
         ("rules:\n  - name: a\n    threshold: top 0 a day\n", "write a probability such as"),
         ("rules:\n  - name: a\n    threshold: true\n", "write a probability between"),
@@ -133,7 +133,7 @@ def test_the_digest_names_what_is_said() -> None:
         ),
         ("rules:\n  - name: a\n    cooldown: 1 week\n", "line 3: rules[1].cooldown: write a num"),
         (
-            "rules:\n  - name: a\n    threshold: 0.4\n",
+            "rules:\n  - name: a\n    threshold: 0.4\n    resolve_below: 0.5\n",
             "line 2: rules[1]: resolve_below (0.5) is above threshold (0.4), so an episode would "
             "resolve at the risk that opens it: set it to 0.4 or less",
         ),

@@ -33,6 +33,14 @@ def test_thresholds_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     assert Rule("default", 0.8, 0.4, 0.1, DAY_MS // 2, 1) == AlertsSettings().rule
 
 
+@pytest.mark.parametrize("value", ["auto", "0.6"])
+def test_a_threshold_may_be_left_to_the_model(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """As `auto`, which is what holds unless a number is given."""
+    monkeypatch.setenv("EBBTIDE_ALERT_THRESHOLD", value)
+
+    assert (None if value == "auto" else 0.6) == AlertsSettings().rule.threshold
+
+
 def test_resolving_above_the_threshold_is_refused() -> None:
     """The message names both variables and their values."""
     with pytest.raises(ValidationError) as refusal:
@@ -47,6 +55,7 @@ def test_resolving_above_the_threshold_is_refused() -> None:
     "values",
     [
         {"alert_threshold": 1.0},
+        {"alert_threshold": "automatic"},
         {"alert_resolve_below": 0.0},
         {"alert_escalation_step": 0.0},
         {"alert_cooldown_days": -1},
@@ -54,7 +63,7 @@ def test_resolving_above_the_threshold_is_refused() -> None:
         {"alerts_health_port": 70_000},
     ],
 )
-def test_values_out_of_range_are_refused(values: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(values: dict[str, float | str]) -> None:
     """A probability of 0 or 1, a negative time or count, an impossible port."""
     with pytest.raises(ValidationError):
         AlertsSettings.model_validate(values)

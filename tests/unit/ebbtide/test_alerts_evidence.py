@@ -251,6 +251,22 @@ def test_a_holdout_says_first_what_it_takes(capsys: Capture) -> None:
     assert "50% held out: 3,062 alerts about as many users, 1,531 of them controls, 153 days" in out
 
 
+def test_a_holdout_says_what_several_rules_take(capsys: Capture) -> None:
+    """
+    Of several rules side by side each takes more alerts than one alone, and all together some more.
+    """
+    words = ["alerts", "holdout", "--retention", ".40", "--rules"]
+
+    assert 0 == main([*words, "3"])
+
+    told = capsys.readouterr().out
+    assert "3 rules side by side" in told
+    assert "10% held out: 10,171 alerts" in told
+    assert "to show it of one rule: 12,958 alerts of that rule" in told
+    assert 0 != main([*words, "0"])
+    assert "--rules 0: must be 1 or more" in capsys.readouterr().err
+
+
 def test_a_holdout_is_also_told_to_programs(capsys: Capture) -> None:
     """
     `holdout --json` is a list with the size of each share; without a pace it knows no days.

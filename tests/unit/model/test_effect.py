@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from contracts.errors import Misconfigured
 from contracts.times import DAY_MS
 from model.effect import (
+    CONFIDENCE,
     POWER,
     Alerted,
     Arm,
     alerts_needed,
+    compare,
     effect,
     first_alerts,
+    levels,
     newcombe,
     smallest_lift,
     wilson,
@@ -128,6 +131,80 @@ def test_sizes_give_the_power_they_promise() -> None:
     low, _ = newcombe(told, users - control, held, control)
 
     assert POWER == pytest.approx((low > 0).mean(), abs=0.025)
+
+
+@given(rules=st.integers(0, 1_000))
+def test_all_intervals_together_may_be_wrong_as_often_as_one(rules: int) -> None:
+    """
+    What the intervals may be wrong adds up to that of a single one, whose level is that of one
+    rule; and the level for all rules together depends on no number of rules beyond the second.
+    """
+    level = levels(rules)
+
+    if rules <= 1:
+        assert (CONFIDENCE, CONFIDENCE) == (level.together, level.each)
+        return
+    doubts = (1 - level.together) + rules * (1 - level.each)
+    assert 1 - CONFIDENCE == pytest.approx(doubts)
+    assert levels(2).together == level.together
+
+
+@pytest.mark.parametrize("rules", [1, 2, 5, 12])
+@pytest.mark.parametrize("retention", [0.1, 0.4, 0.8])
+def test_rules_that_do_nothing_are_seldom_said_to_do_anything(rules: int, retention: float) -> None:
+    """
+    Of experiments in which no rule has an effect, 5 % or fewer claim one anywhere, give or take
+    chance. Were each rule by itself at 95 %, one of five would with five rules.
+    """
+    rng = np.random.default_rng(rules)
+    draws = 20_000
+    told = rng.binomial(1_800, retention, (draws, rules))
+    held = rng.binomial(200, retention, (draws, rules))
+
+    def claimed(confidence: float) -> np.ndarray:
+        return np.asarray(np.any(_excludes_zero(told, 1_800, held, 200, confidence), axis=1))
+
+    level = levels(rules)
+    everybody = told.sum(axis=1), 1_800 * rules, held.sum(axis=1), 200 * rules
+    anywhere = claimed(level.each) | _excludes_zero(*everybody, level.together)
+
+    doubt = 1 - CONFIDENCE
+    assert anywhere.mean() <= doubt + 3 * np.sqrt(doubt * CONFIDENCE / draws)
+    if rules >= 5:
+        assert claimed(CONFIDENCE).mean() > 0.2
+
+
+@pytest.mark.parametrize("rules", [2, 6])
+def test_a_rule_that_works_is_found_among_others(rules: int) -> None:
+    """
+    Of experiments of the size needed at a rule's level, the promised share finds its lift; at one
+    rule's level, so many users would be too few.
+    """
+    level = levels(rules).each
+    users = alerts_needed(0.4, 0.05, 0.5, level)
+    rng = np.random.default_rng(rules)
+    told = rng.binomial(users // 2, 0.45, DRAWS)
+    held = rng.binomial(users // 2, 0.40, DRAWS)
+
+    found = [
+        _claims(Arm(users // 2, int(one)), Arm(users // 2, int(other)), level)
+        for one, other in zip(told, held, strict=True)
+    ]
+
+    assert POWER == pytest.approx(np.mean(found), abs=0.07)
+    assert users > alerts_needed(0.4, 0.05, 0.5)
+
+
+def _claims(treated: Arm, control: Arm, confidence: float) -> bool:
+    found = compare(treated, control, waiting=0, per_day=0.0, confidence=confidence)
+    return found.verdict != "not yet known"
+
+
+def _excludes_zero(
+    told: np.ndarray, of: int, held: np.ndarray, of_held: int, confidence: float
+) -> np.ndarray:
+    low, high = newcombe(told, of, held, of_held, NormalDist().inv_cdf(0.5 + confidence / 2))
+    return np.asarray((low > 0) | (high < 0))
 
 
 @pytest.mark.parametrize(

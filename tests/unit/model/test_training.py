@@ -349,3 +349,20 @@ def test_what_is_not_learned_from_is_not_fitted_to(log, trained, monkeypatch):
     assert trained.manifest.rows["total"] == manifest.rows["total"]
     assert any(f"learned from the last {days} days" in note for note in manifest.notes)
     assert all(period.rows for period in manifest.periods)
+
+
+def test_the_threshold_of_the_default_rule_is_a_rung_of_the_ladder(trained, tmp_path):
+    """
+    With what every rung would have been worth: the higher one, the fewer alerts and the less in
+    time; it survives the way to disk, and the scorer speaks of it.
+    """
+    found = trained.manifest.alert_threshold
+    model = trained.save(tmp_path)
+
+    assert found.level in trained.manifest.levels
+    assert trained.manifest.levels == tuple(rung.level for rung in found.rungs)
+    in_time = [rung.in_time for rung in found.rungs]
+    assert (np.diff(in_time) <= 0.02).all()
+    assert in_time[0] > 0.5
+    assert found == load(tmp_path).manifest.alert_threshold
+    assert found.level == model.alert_threshold
