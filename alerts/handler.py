@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Final
 
-import msgspec
 from redis.asyncio import Redis
 
 from alerts import episode as episodes
@@ -22,22 +21,23 @@ from contracts.alerts import ChurnAlert, encode_alert
 from contracts.commands import AlertCommand
 from contracts.partition import home
 from contracts.partition import shard as shard_of
-from contracts.scores import ChurnScore, decode_score
 from contracts.times import NEVER, SECOND_MS, from_ms, to_ms
 from contracts.topics import ALERTS, SCORES, cloud_event_headers
 from contracts.trials import decode_sums, encode_sums, total
 from runtime import alert_history, alert_index, keys
 from runtime.clock import wall_ms
 from runtime.dead_letters import DeadLetters, Run, told_apart
-from runtime.handler import Opening, Record, is_tick
+from runtime.handler import CONFIRMED, Opening, Record, is_tick
 from runtime.kafka import Message, Publisher
-from runtime.ledger import Effects, Ledger, Mark, check_unmoved
+from runtime.ledger import Effects, Ledger, Mark
 from runtime.letters import BadLetter
 from runtime.metrics import WorkerMetrics
+from runtime.readings import Item, item_of
 from runtime.recent_alerts import KEPT, members_of
 from runtime.redis_errors import redis_errors
 from runtime.store import mget
 from runtime.timers import TimerIndex, index_score
+from runtime.unmoved import Unmoved
 
 SOURCE = "/ebbtide/alerts"
 KIND = "ebbtide.churn-alert"
@@ -56,6 +56,7 @@ class Desk:
     policy: Callable[[int], Policy]
     """The policy in force, given the time."""
     redis: Redis
+    unmoved: Unmoved
     ledger: Ledger
     publisher: Publisher
     dead_letters: DeadLetters
@@ -67,14 +68,6 @@ class Desk:
     """For the header that says when an alert was published, and for looking now and then."""
     tell: Callable[[Policy], Awaitable[None]] | None = None
     """Tells others which policy is in force."""
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A record that could be read: a user's score, or None for their erasure."""
-
-    user_id: str
-    score: ChurnScore | None
 
 
 Placed = tuple[Item, int, int]
@@ -103,7 +96,9 @@ class AlertsHandler:
         self._looked_at: int | None = None
         self._next_due: int | None = None  # None: not known, look
 
-    async def handle(self, records: Sequence[Record]) -> None:
+    async def handle(
+        self, records: Sequence[Record], confirmed: Awaitable[None] = CONFIRMED
+    ) -> None:
         """Judge the scores in log order, publish the alerts, save episodes and watermark.
 
         Waits of these users that end between two records end between them; those of others are
@@ -113,22 +108,21 @@ class AlertsHandler:
         policy = desk.policy(desk.now_ms())
         items, letters, tripped = self._read(records)
         log_time = max(self.log_time, *(record.timestamp for record in records))
+        with desk.metrics.stage_seconds.labels("load").time():
+            stored, tops = await self._load({item.user_id for item, _, _ in items}, policy)
+            await confirmed
         if letters:
             await desk.dead_letters.park(self.marks.partition, self._log, letters)
             desk.metrics.parked.labels(SCORES).inc(len(letters))
-        with desk.metrics.stage_seconds.labels("load").time():
-            stored = await self._load({item.user_id for item, _, _ in items})
-            tops = await self._tops(policy)
-            await check_unmoved(desk.ledger, self.marks)
         fold = PolicyFold(policy, self._partitions, dict(stored), tops)
         outcome = self._judge_all(fold, items, log_time)
         effects = Effects()
         erased = {item.user_id for item, _, _ in items if item.score is None}
         # Before they can have deliveries of what they did after the erasure.
         await self._forget(erased, effects)
-        await self._keep(fold, outcome, erased, effects)
         with desk.metrics.stage_seconds.labels("publish").time():
             await self._publish(outcome.alerts)
+        await self._keep(fold, outcome, erased, effects)
         with desk.metrics.stage_seconds.labels("save").time():
             self._remember(stored, fold, {}, outcome, effects)
             if policy.tops:
@@ -152,8 +146,7 @@ class AlertsHandler:
         if not commands and not due:
             return False
         policy = desk.policy(desk.now_ms())
-        stored = await self._load({command.user_id for command, _ in commands} | due.keys())
-        await check_unmoved(desk.ledger, self.marks)
+        stored, _ = await self._load({command.user_id for command, _ in commands} | due.keys())
         fold = PolicyFold(policy, self._partitions, dict(stored))
         outcome = Outcome()
         effects = Effects()
@@ -161,8 +154,8 @@ class AlertsHandler:
         for command, member in commands:
             outcome.add(fold.command(command))
             self._inbox.done(command, member, effects)
-        await self._keep(fold, outcome, (), effects)
         await self._publish(outcome.alerts)
+        await self._keep(fold, outcome, (), effects)
         self._remember(stored, fold, due, outcome, effects)
         # Episodes move without the mark: who saves after another owner has read on is refused.
         mark = Mark(self._log, self._next_offset)
@@ -215,14 +208,6 @@ class AlertsHandler:
         for name, value, changes in zip(names, before, of_shards.values(), strict=True):
             effects.put(name, encode_sums(total(changes, decode_sums(value))))
 
-    async def _tops(self, policy: Policy) -> Tops | None:
-        """The counts behind rules that ask for so many a day."""
-        if not policy.tops:
-            return None
-        with redis_errors("loading counts"):
-            stored = await self._desk.redis.get(keys.tops(self.marks.partition))
-        return None if stored is None else top.decode(cast("bytes", stored))
-
     def _judge_all(self, fold: PolicyFold, items: Iterable[Placed], log_time: int) -> Outcome:
         outcome = Outcome()
         tops = fold.tops
@@ -249,12 +234,15 @@ class AlertsHandler:
     ) -> None:
         """Add the new states, their timers and recent alerts to the effects."""
         partition, ttl_ms = self.marks.partition, self._desk.episode_ttl_ms
+        changed: dict[int, tuple[list[str], list[bytes]]] = {}
         for user_id, after in fold.episodes.items():
             before = stored[user_id]
             if after is None:
                 effects.delete(keys.episode(user_id))
             elif after != before:
-                effects.put(keys.episode(user_id), episodes.encode(after), ttl_ms)
+                names, values = changed.setdefault(shard_of(user_id), ([], []))
+                names.append(keys.episode(user_id))
+                values.append(episodes.encode(after))
             known = due.get(user_id) or _may_have_been_due(before)
             moment = fold.due(user_id)
             if known is moment is None:
@@ -268,6 +256,8 @@ class AlertsHandler:
                 effects.index(timer, user_id, index_score(moment))
             if moment is not None and self._next_due is not None:
                 self._next_due = min(self._next_due, moment)
+        for names, values in changed.values():
+            effects.put_all(names, values, ttl_ms)
         grown = set()
         for alert in outcome.recent:
             key = keys.recent_alerts(shard_of(alert.user_id))
@@ -298,16 +288,24 @@ class AlertsHandler:
             shard_of(user_id), self._log, self._beginning
         )
 
-    async def _load(self, user_ids: Iterable[str]) -> dict[str, Episode | None]:
+    async def _load(
+        self, user_ids: Iterable[str], policy: Policy | None = None
+    ) -> tuple[dict[str, Episode | None], Tops | None]:
+        """Episodes, and the counts behind those of the policy's rules that ask for so many a day.
+
+        Raises Refused where the marks are no longer what we believe they are.
+        """
         users = sorted(user_ids)
-        if not users:
-            return {}
-        with redis_errors("loading episodes"):
-            values = await mget(self._desk.redis, [keys.episode(user_id) for user_id in users])
+        names = [keys.episode(user_id) for user_id in users]
+        counted = policy is not None and bool(policy.tops)
+        if counted:
+            names.append(keys.tops(self.marks.partition))
+        values = await self._desk.unmoved.strings(names, self.marks)
+        tops = values.pop() if counted else None
         return {
             user_id: None if value is None else episodes.decode(value)
             for user_id, value in zip(users, values, strict=True)
-        }
+        }, None if tops is None else top.decode(tops)
 
     async def _publish(self, alerts: Sequence[ChurnAlert]) -> None:
         if not alerts:
@@ -335,28 +333,6 @@ class AlertsHandler:
             return
         metrics.records.labels(SCORES).inc(records)
         metrics.batch_records.labels(SCORES).observe(records)
-
-
-def item_of(record: Record) -> Item | BadLetter:
-    if record.key is None:
-        return BadLetter(record, "the record has no key, so its user is unknown")
-    try:
-        user_id = record.key.decode()
-        score = None if record.value is None else decode_score(record.value)
-    except (UnicodeDecodeError, msgspec.MsgspecError) as error:
-        return BadLetter(record, f"not a churn score: {error}")
-    if score is not None and (reason := _unusable(score, user_id)):
-        return BadLetter(record, reason)
-    return Item(user_id, score)
-
-
-def _unusable(score: ChurnScore, user_id: str) -> str | None:
-    """Why a score that decodes cannot be judged."""
-    if score.user_id != user_id:
-        return f"the score is of {score.user_id!r}, not of the record's key"
-    if not all(0 <= number < 2**63 for number in (score.position.log, score.position.offset)):
-        return "a position that no log has"
-    return None
 
 
 @dataclass(slots=True)

@@ -9,10 +9,9 @@ all of them stay on the topic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import cast
 
-import msgspec
 from redis.asyncio import Redis
 
 from contracts.commands import AlertCommand, decode_command, encode_command
@@ -21,11 +20,11 @@ from contracts.partition import shard as shard_of
 from contracts.topics import COMMANDS
 from runtime import alert_history, keys, verdicts
 from runtime.dead_letters import DeadLetters, Run, told_apart
-from runtime.handler import Opening, Record
+from runtime.handler import CONFIRMED, Opening, Record
 from runtime.kafka import Publisher
 from runtime.ledger import Effects, Ledger, Mark
-from runtime.letters import BadLetter
 from runtime.metrics import WorkerMetrics
+from runtime.readings import command_of
 from runtime.redis_errors import redis_errors
 
 COMMANDS_AT_ONCE = 500
@@ -84,8 +83,11 @@ class Intake:
         self.log_time = opening.marks.clock_ms
         self.suspicious = True
 
-    async def handle(self, records: Sequence[Record]) -> None:
+    async def handle(
+        self, records: Sequence[Record], confirmed: Awaitable[None] = CONFIRMED
+    ) -> None:
         """Put commands into the inbox of their user's home; park what is none."""
+        await confirmed
         effects = Effects()
         given: list[AlertCommand] = []
         rung = set()
@@ -127,16 +129,3 @@ class Intake:
         """Whether bad records made the partition wait for a person."""
         self.suspicious = await self._dead_letters.held(self.marks.partition)
         return self.suspicious
-
-
-def command_of(record: Record) -> AlertCommand | BadLetter:
-    """Read a record of `alert-command`."""
-    if record.key is None:
-        return BadLetter(record, "the record has no key, so its user is unknown")
-    try:
-        user_id, command = record.key.decode(), decode_command(record.value or b"")
-    except (UnicodeDecodeError, msgspec.MsgspecError) as error:
-        return BadLetter(record, f"not an alert command: {error}")
-    if command.user_id != user_id:
-        return BadLetter(record, f"the command is of {command.user_id!r}, not of the record's key")
-    return command

@@ -15,6 +15,7 @@ from runtime import service
 from runtime.clock import wall_ms
 from runtime.handler import Handler, Opening, OpenPartition
 from runtime.service import Parts, Prepare, Work
+from runtime.unmoved import Unmoved
 
 GROUP = "ebbtide-alerts"
 COMMANDS_GROUP = "ebbtide-alerts-commands"
@@ -76,6 +77,7 @@ def opener(
     desk = Desk(
         policy=source.current,
         redis=parts.redis,
+        unmoved=Unmoved(parts.redis, SCORES),
         ledger=parts.ledger,
         publisher=parts.publisher,
         dead_letters=parts.dead_letters,

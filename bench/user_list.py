@@ -31,9 +31,11 @@ from bench.stream.known import write
 from bench.stream.load import user_name
 from contracts.activity import FoldRules
 from contracts.events import ACTIVE, EVENT_ROW, NO_VALUE, category_hash
+from contracts.lapse import has_lapsed
 from contracts.partition import home
-from contracts.record import CANCELLED, HAS_CURVE, HAS_SCORE, LEVELS, blank_records
+from contracts.record import CANCELLED, HAS_CURVE, HAS_SCORE, LAPSED, LEVELS, blank_records
 from contracts.times import DAY_MS, HOUR_MS, NEVER
+from ingest_api.mass_reads import Read
 from ingest_api.records import RedisUsers
 from ingest_api.user_export import Exports
 from ingest_api.user_list import Part, RankedUsers, Selection, UserList
@@ -70,7 +72,8 @@ QUERIES: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("a search that many match", {"search": "user-00"}),
     ("a search that few match", {"search": "user-0000012"}),
     ("a rule nobody has an alert of", {"rule": "none"}),
-    ("everybody", {"cancelled": "include", "evidence": "any"}),
+    ("who has lapsed", {"lapsed": "only"}),
+    ("everybody", {"cancelled": "include", "evidence": "any", "lapsed": "include"}),
 )
 
 
@@ -155,7 +158,8 @@ def _records(numbers: np.ndarray, model: Model) -> np.ndarray:
     outlook["probability"] = np.maximum(reached, 0.02) * 1e6 + random.integers(0, 20_000, n)
     outlook["scored_at"] = last_seen
     outlook["model"] = model.hash
-    outlook["state"] = HAS_CURVE | HAS_SCORE
+    lapsed = has_lapsed(last_seen, model.horizon_days, np.full(n, NOON))
+    outlook["state"] = HAS_CURVE | HAS_SCORE | lapsed * LAPSED
     outlook["due"] = NOON + (1 + numbers % 480) * HOUR_MS
     return records
 
@@ -195,7 +199,7 @@ async def _print_all(url: str, model: Model, rounds: int) -> None:
         took = time.perf_counter() - began
         print(f"{found} who live in {RARE}: {pages} requests, {took:.1f} s in all")
         began, rows = time.perf_counter(), 0
-        async for piece in Exports(users).pieces(Selection()):
+        async for piece in Exports(users).pieces(Selection(), Read(is_export=True)):
             rows += piece.count(b"\n")
             if rows > EXPORTED:
                 break

@@ -1,8 +1,8 @@
 """How users stand in the indexes that lists are read from: sorted sets of one number a user.
 
-The number says two things. Who is left out of lists by default (those who have cancelled, and
-those with little evidence) stands below all others, so that a list without them does not pass over
-them one by one: a user's number is their value less their class times the index' span, where
+The number says two things. Who is left out of lists by default (those who have lapsed or cancelled,
+and those with little evidence) stands below all others, so that a list without them does not pass
+over them one by one: a user's number is their value less their class times the index' span, where
 values are from 0 to less than the span.
 """
 
@@ -12,11 +12,14 @@ from typing import Final
 
 import numpy as np
 
-from contracts.record import CANCELLED
+from contracts.record import CANCELLED, LAPSED
 from contracts.times import DAY_MS, NEVER
 
-ORDINARY, LITTLE_EVIDENCE, HAS_CANCELLED, BOTH = range(4)
-CLASSES: Final = 4
+LITTLE_EVIDENCE: Final = 1
+HAS_CANCELLED: Final = 2
+HAS_LAPSED: Final = 4
+"""Bits of a class; 0 are those whom everybody asks for."""
+CLASSES: Final = 8
 
 RISK_SPAN: Final = 2.0
 """Of the index by risk, whose values are probabilities of six decimals."""
@@ -31,12 +34,18 @@ _MICRO: Final = 1_000_000
 _MOST_CENTS: Final = 1e11
 
 
-def classes(facts: np.ndarray) -> np.ndarray:
-    """(n,) class of each of (n,) FACTS."""
+def classes(facts: np.ndarray, lapsed: np.ndarray) -> np.ndarray:
+    """(n,) class of each of (n,) FACTS; lapsed: (n,) bool."""
     little = facts["gaps"] < LEAST_GAPS
     cancelled = (facts["flags"] & CANCELLED) != 0
-    found: np.ndarray = little * LITTLE_EVIDENCE + cancelled * HAS_CANCELLED
+    found: np.ndarray = little * LITTLE_EVIDENCE + cancelled * HAS_CANCELLED + lapsed * HAS_LAPSED
     return found
+
+
+def found_lapsed(records: np.ndarray) -> np.ndarray:
+    """(n,) bool: the timers of (n,) RECORD have found them lapsed."""
+    lapsed: np.ndarray = (records["outlook"]["state"] & LAPSED) != 0
+    return lapsed
 
 
 def monthly_cents(facts: np.ndarray) -> np.ndarray:
@@ -74,5 +83,5 @@ def _risk(records: np.ndarray) -> np.ndarray:
 
 
 def _placed(values: np.ndarray, records: np.ndarray, span: float) -> np.ndarray:
-    placed: np.ndarray = values - classes(records["facts"]) * span
+    placed: np.ndarray = values - classes(records["facts"], found_lapsed(records)) * span
     return placed

@@ -106,6 +106,7 @@ FACTS: Final = np.dtype(
 CURVE_STALE: Final = 1  # facts changed since the curve was computed
 HAS_CURVE: Final = 2
 HAS_SCORE: Final = 4
+LAPSED: Final = 8  # silent for so long that the timer found them lapsed (contracts.lapse)
 
 OUTLOOK: Final = np.dtype(
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,7 +21,7 @@ from history.course import Course
 from history.tally import Tally
 from history.told import Told, decode_told
 from runtime import keys
-from runtime.handler import Opening, Record, is_tick
+from runtime.handler import CONFIRMED, Opening, Record, is_tick
 from runtime.ledger import Effects, Ledger, Mark, check_unmoved
 from runtime.metrics import WorkerMetrics
 from runtime.redis_errors import redis_errors
@@ -69,8 +69,11 @@ class HistoryHandler:
         self.log_time = opening.marks.clock_ms if known else NEVER
         self.suspicious = False
 
-    async def handle(self, records: Sequence[Record]) -> None:
+    async def handle(
+        self, records: Sequence[Record], confirmed: Awaitable[None] = CONFIRMED
+    ) -> None:
         """Fold the scores in log order; save trails, counts and watermark together."""
+        await confirmed
         archive = self._archive
         items, log_time = self._read(records)
         with archive.metrics.stage_seconds.labels("load").time():
@@ -87,7 +90,7 @@ class HistoryHandler:
                     fold.erased(trail, tally, course.now.clock)
                     trails[item.user_id] = changed[item.user_id] = None
                 continue
-            after = fold.scored(trail, item.told, tally, archive.points)
+            after = fold.scored(trail, item.told, tally, archive.points, item.clock)
             if after is not None:
                 trails[item.user_id] = changed[item.user_id] = after
                 course.count(item.told, after.order.scored_at, self._log, item.offset)

@@ -8,7 +8,7 @@ cannot be read are parked there, records away from home come home there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,7 +21,15 @@ from contracts.times import EARLIEST_MS, LATEST_MS
 from contracts.topics import ACTIVITY
 from history.settings import HistorySettings
 from runtime import keys
-from runtime.handler import Handler, Opening, OpenPartition, Record, is_tick
+from runtime.arrivals import Arrivals, Arrived
+from runtime.handler import (
+    CONFIRMED,
+    Handler,
+    Opening,
+    OpenPartition,
+    Record,
+    is_tick,
+)
 from runtime.ledger import Effects, Ledger, Mark
 from runtime.metrics import WorkerMetrics
 from runtime.service import Parts, Prepare, Work
@@ -78,6 +86,15 @@ class _OfUser:
     entries: list[bytes] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a batch brought."""
+
+    users: dict[str, _OfUser]
+    arrived: Mapping[int, Arrived]
+    """By shard, what it holds of the records sent home, where that has changed."""
+
+
 class TimelineHandler:
     """The `runtime.handler.Handler` of one partition of `activity-event`."""
 
@@ -89,14 +106,19 @@ class TimelineHandler:
         self.log_time = opening.marks.clock_ms
         self.suspicious = False
 
-    async def handle(self, records: Sequence[Record]) -> None:
+    async def handle(
+        self, records: Sequence[Record], confirmed: Awaitable[None] = CONFIRMED
+    ) -> None:
         """Write the events of the batch and the watermark, or raise."""
+        await confirmed
         keeping = self._keeping
-        effects = Effects()
+        reading = self._read(records)
+        effects = Effects(arrived=reading.arrived)
         generation = self.marks.generation
-        for user_id, of_user in self._read(records).items():
+        for user_id, of_user in reading.users.items():
             key = keys.timeline(user_id, generation)
-            if of_user.is_erased:
+            # What is appended has to follow on what is there.
+            if of_user.is_erased or len(of_user.entries) > keeping.events:
                 effects.delete(key)
             if of_user.entries:
                 effects.append(
@@ -117,13 +139,17 @@ class TimelineHandler:
         """Bad records are the scorer's to judge."""
         return False
 
-    def _read(self, records: Sequence[Record]) -> dict[str, _OfUser]:
-        """What is new of the users who live here, each user's in log order."""
+    def _read(self, records: Sequence[Record]) -> _Reading:
+        """What is new of the users who live here, each user's in log order.
+
+        Of the records that were sent home from one place only the first counts.
+        """
         next_offsets = [
             self.marks.next_offset(shard, self._log.number, self._beginning)
             for shard in range(len(self.marks.stored))
         ]
         found: list[tuple[str, bytes | None]] = []
+        arrivals = Arrivals(self.marks.arrived)
         for record in records:
             if EARLIEST_MS <= record.timestamp < LATEST_MS:
                 self.log_time = max(self.log_time, record.timestamp)
@@ -133,8 +159,11 @@ class TimelineHandler:
                 user_id, entry = _read_one(record, self._log.number, self._keeping.rules)
             except BadRecord:
                 continue
-            if record.offset >= next_offsets[shard_of(user_id)]:
-                found.append((user_id, entry))
+            if record.offset < next_offsets[shard_of(user_id)]:
+                continue
+            if record.headers and arrivals.is_repeat(user_id, record.headers):
+                continue
+            found.append((user_id, entry))
         users = list({user_id for user_id, _ in found})
         at_home = dict(
             zip(users, homes(users, self._log.partitions) == self.marks.partition, strict=True)
@@ -147,7 +176,7 @@ class TimelineHandler:
                 read[user_id] = _OfUser(is_erased=True)
             else:
                 read.setdefault(user_id, _OfUser()).entries.append(entry)
-        return read
+        return _Reading(read, arrivals.changed)
 
 
 def _read_one(record: Record, log: int, rules: FoldRules) -> tuple[str, bytes | None]:

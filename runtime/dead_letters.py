@@ -121,3 +121,16 @@ async def accept(redis: Redis, topic: str, partition: int | None = None) -> dict
             await redis.zrem(keys.held(topic), *held)
     places = [text(cast("bytes", member)).split("@") for member in held]
     return {int(number): Mark.parse(mark) for number, mark in places}
+
+
+async def accept_at(redis: Redis, topic: str, partition: int, held: str) -> bool:
+    """Let a partition go on that waits at this place (log:offset); False where it does not."""
+    with redis_errors("accepting dead letters"):
+        return bool(await redis.zrem(keys.held(topic), f"{partition}@{held}"))
+
+
+async def held_at(redis: Redis, topic: str, partition: int) -> str | None:
+    """Where a partition waits for a person (log:offset)."""
+    with redis_errors("looking for held partitions"):
+        found = await redis.zrange(keys.held(topic), partition, partition, byscore=True)
+    return text(cast("bytes", found[0])).split("@")[1] if found else None

@@ -40,10 +40,17 @@ async def each_serving(redis: Redis, topic: str) -> list[int]:
 
 async def current(redis: Redis, topic: str, serving: ServingKey = keys.serving) -> int:
     """The generation to work on; raises StoreUnavailable while shards are switched to another."""
-    names = [serving(shard, topic) for shard in range(SHARDS)]
-    holds = [keys.hold(shard, topic) for shard in range(SHARDS)]
     with redis_errors("reading the generation"):
-        values = await mget(redis, names + holds)
+        return agreed(topic, await mget(redis, names(topic, serving)))
+
+
+def names(topic: str, serving: ServingKey = keys.serving) -> list[str]:
+    """The keys whose values `agreed` judges."""
+    return [make(shard, topic) for make in (serving, keys.hold) for shard in range(SHARDS)]
+
+
+def agreed(topic: str, values: Sequence[bytes | None]) -> int:
+    """The generation to work on; raises StoreUnavailable while shards are switched to another."""
     generations = {number(value) for value in values[:SHARDS]}
     takes_over = {number(value) for value in values[SHARDS:] if value is not None}
     if len(generations) > 1:

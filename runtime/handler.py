@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from contracts.topics import CLOCK_HEADER
 from runtime.ledger import Marks
@@ -27,6 +27,18 @@ def is_tick(record: Record) -> bool:
     return bool(record.headers) and any(name == CLOCK_HEADER for name, _ in record.headers)
 
 
+class _AtOnce:
+    """Awaited, it is there at once, as often as one likes."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+CONFIRMED: Final[Awaitable[None]] = _AtOnce()
+"""For records of which nothing has to be confirmed."""
+
+
 class Handler(Protocol):
     """What a service does with one partition while it owns it."""
 
@@ -37,8 +49,15 @@ class Handler(Protocol):
     suspicious: bool
     """Whether `held` has to be asked."""
 
-    async def handle(self, records: Sequence[Record]) -> None:
-        """Bring the records' effects and the new watermark into the store, or raise."""
+    async def handle(
+        self, records: Sequence[Record], confirmed: Awaitable[None] = CONFIRMED
+    ) -> None:
+        """Bring the records' effects and the new watermark into the store, or raise.
+
+        confirmed: that the records are of the log we believe them to be of. It is found out while
+        the handler reads the state it needs, and awaited before anything is published or saved;
+        raises what the loop has to know.
+        """
         ...
 
     async def sweep(self, clock_ms: int) -> bool:

@@ -42,7 +42,7 @@ Headers = list[tuple[str, bytes]]
 MAX_BATCH_BYTES = 512 * 1024
 BEHIND_RECORDS = 1_000
 """A partition with more than this unread is fetched ahead of, while a batch of it is in hand."""
-TOGETHER_SECONDS = 0.01
+TOGETHER_SECONDS = 0.05
 """How long at most the next request for records waits for partitions in hand, to be for them, too.
 
 aiokafka asks a broker for one thing at a time. At once, it would be answered with the first record
@@ -188,8 +188,8 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             *partitions, timeout_ms=timeout_ms, max_records=max_records
         )
         for tp, records in found.items():
-            self._in_hand[tp] = time.monotonic()
             if (self.highwater(tp) or 0) - records[-1].offset <= BEHIND_RECORDS:
+                self._in_hand[tp] = time.monotonic()
                 self.pause(tp)
         return found
 

@@ -42,10 +42,12 @@ makes the next one beside the one that serves (`scorer.rebuild`).
 | `ebb:log:<topic>:<g>` | hash | log identity, partition count, rules digest | - |
 | `ebb:names` | hash | category hash to its name, for people | - |
 | `ebb:{00}:held:<topic>` | zset | partitions that wait for a person: `partition@log:offset` | - |
+| `ebb:{00}:replaying:<topic>` | string | who sends its dead letters back | 1 min |
 | `ebb:{00}:workers` | zset | worker processes by when they last told of themselves | trimmed |
 | `ebb:{00}:worker:<id>` | string | what a worker told (`runtime.heartbeat`) | 15 min |
 | `ebb:session:<digest>` | string | a login (`ingest_api.sessions`) | the session's |
 | `ebb:{00}:audit` | list | who did what, the latest (`ingest_api.audit`), trimmed | - |
+| `ebb:{00}:audit-reads` | list | who read of many users, the latest, trimmed | - |
 """
 
 from __future__ import annotations
@@ -213,6 +215,11 @@ def log(topic: str, generation: int = FIRST) -> str:
     return f"ebb:log:{topic}:{generation}"
 
 
+def replaying(topic: str) -> str:
+    """Who sends dead letters of the topic back."""
+    return f"{_TAGS[HELD_SHARD]}replaying:{topic}"
+
+
 def held(topic: str) -> str:
     return f"{_TAGS[HELD_SHARD]}held:{topic}"
 
@@ -265,3 +272,4 @@ def session(digest: str) -> str:
 
 
 AUDIT = f"{_TAGS[0]}audit"
+AUDIT_READS = f"{_TAGS[0]}audit-reads"

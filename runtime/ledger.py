@@ -15,11 +15,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import Final, Protocol
+from itertools import chain
+from typing import Final, Protocol, cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
 from contracts.errors import Refused
 from contracts.partition import SHARDS
@@ -104,7 +104,7 @@ AT_ONCE: Final = 1_000
 
 _PARTITIONS_AT_ONCE: Final = 256
 _KEYS_TOGETHER: Final = 2_000
-"""Of scripts that travel together; a large one has Redis to itself for long enough."""
+"""Of one script, for all partitions in it; a larger one would keep Redis to itself for long."""
 
 
 @dataclass(slots=True)
@@ -248,7 +248,7 @@ class RedisLedger:
         self._reads = Together(self._marks, most=_PARTITIONS_AT_ONCE)
         # On a cluster each script has a node of its own, and waits for no other.
         together = _KEYS_TOGETHER if len(self._groups) == 1 else 1
-        self._saves = Together(self._run_scripts, size=_Call.size, most=together)
+        self._saves = Together(self._run_script, size=_Call.size, most=together)
 
     async def marks(self, partition: int) -> Marks:
         return await self._reads.ask(partition)
@@ -281,18 +281,19 @@ class RedisLedger:
 
     async def save(self, expected: Marks, to: Mark, clock_ms: int, effects: Effects) -> Marks:
         moved = expected.moved_to(to, effects.arrived)
-        parts = [_Part(self._fixed_keys(group, expected.generation)) for group in self._groups]
+        parts = [_Part() for _ in self._groups]
         for operation in effects.all_operations(self._name, expected):
             parts[self._group_of[keys.shard_in(operation[1][0])]].add(operation)
         calls = [
             _Call(
+                group,
+                expected.generation,
                 part.keys,
                 [
-                    *(len(group), expected.partition, f"clock:{expected.partition}", clock_ms),
-                    expected.generation,
-                    *_texts(expected.stored[shard] for shard in group),
-                    *_texts(moved.stored[shard] for shard in group),
-                    part.packed(),
+                    *(str(expected.partition), f"clock:{expected.partition}", str(clock_ms)),
+                    _texts(expected.stored[shard] for shard in group),
+                    _texts(moved.stored[shard] for shard in group),
+                    part.operations,
                 ],
             )
             for group, part in zip(self._groups, parts, strict=True)
@@ -312,21 +313,25 @@ class RedisLedger:
             raise Refused(f"partition {expected.partition}: {'; '.join(sorted(refusals))}")
         return moved
 
-    async def _run_scripts(self, calls: Sequence[_Call]) -> list[bytes | Exception]:
-        """What each script answers: each is a write of its own, they only travel together."""
-        if len(calls) == 1:
-            return [await self._script(keys=calls[0].keys, args=calls[0].args)]
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for call in calls:
-                pipe.evalsha(self._script.sha, len(call.keys), *call.keys, *call.args)
-            answers = await pipe.execute(raise_on_error=False)
-        return [
-            # The server has not met the script yet, or has forgotten it: nothing was written.
-            await self._script(keys=call.keys, args=call.args)
-            if isinstance(answer, NoScriptError)
-            else answer
-            for call, answer in zip(calls, answers, strict=True)
-        ]
+    async def _run_script(self, calls: Sequence[_Call]) -> list[bytes]:
+        """What comes of each call: each is written or refused by itself."""
+        if len({call.generation for call in calls}) > 1:  # they name other keys
+            return [answer for call in calls for answer in await self._run_script([call])]
+        group, generation = calls[0].group, calls[0].generation
+        return cast(
+            "list[bytes]",
+            await self._script(
+                keys=[
+                    *self._fixed_keys(group, generation),
+                    *chain.from_iterable(call.keys for call in calls),
+                ],
+                args=[
+                    len(group),
+                    generation,
+                    msgspec.msgpack.encode([call.part for call in calls]),
+                ],
+            ),
+        )
 
     def _fixed_keys(self, group: Sequence[int], generation: int) -> list[str]:
         topic = self._topic
@@ -355,30 +360,30 @@ def marks_in(answers: Sequence[Sequence[bytes | None]], partition: int, generati
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One run of the script."""
+    """What a save is to the shards of one group."""
 
+    group: Sequence[int]
+    generation: int
     keys: list[str]
-    args: list[str | int | bytes]
+    part: list[object]
+    """As save.lua has it."""
 
     def size(self) -> int:
-        return len(self.keys)
+        return 1 + len(self.keys)
 
 
 class _Part:
-    """What one script writes: keys, and operations that take theirs from them in turn."""
+    """The operations for one group, and the keys that they take theirs from in turn."""
 
-    def __init__(self, fixed: list[str]) -> None:
-        self.keys = fixed
-        self._operations: list[tuple[str, int, list[str | float | msgspec.Raw]]] = []
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.operations: list[tuple[str, int, list[str | float | msgspec.Raw]]] = []
 
     def add(self, operation: Operation) -> None:
         letter, names, arguments = operation
         self.keys += names
         words = [_text(each) if isinstance(each, bytes) else each for each in arguments]
-        self._operations.append((letter, len(names), words))
-
-    def packed(self) -> bytes:
-        return msgspec.msgpack.encode(self._operations)
+        self.operations.append((letter, len(names), words))
 
 
 def _text(value: bytes) -> msgspec.Raw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -47,15 +47,22 @@ class LetterLog:
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
 
-    async def every(self, topic: str) -> AsyncIterator[Letter]:
+    async def every(
+        self, topic: str, partitions: Collection[int] | None = None
+    ) -> AsyncGenerator[Letter, None]:
         """The letters about a topic, by the place they lie in; raises LogUnavailable.
 
+        partitions: of the dead-letter topic, those to read; None: all.
         Reads each partition twice, for what became of a letter stands behind it, and holds few
         letters at a time. What is parked meanwhile is not told.
         """
         name = dead_letter(topic)
         found = (await self._ends([name])).get(name)
-        filled = {n: e for n, e in (found.partitions if found else {}).items() if e.end > e.begin}
+        filled = {
+            number: ends
+            for number, ends in (found.partitions if found else {}).items()
+            if ends.end > ends.begin and (partitions is None or number in partitions)
+        }
         if not filled:
             return
         async with self._consumer(name) as consumer:

@@ -188,11 +188,8 @@ class PartitionLoop:
             records = await self._fetch(log, leave, 0 if more_due else POLL_MS)
             now = time.monotonic() * 1000
             if records:
-                # The fetch came first, so a recreated topic shows before its records count.
-                progress.enters("checking")
-                await self._confirm(log)
                 progress.enters("handling")
-                await handler.handle(records)
+                await self._hand_on(records, handler, log)
                 progress.moves()
             elif now >= next_check:
                 progress.enters("checking")
@@ -249,6 +246,16 @@ class PartitionLoop:
         finally:
             leaving.cancel()
             fetch.cancel()
+
+    async def _hand_on(self, records: list[Any], handler: Handler, log: Log) -> None:
+        # The fetch came first, so a recreated topic shows before its records count.
+        confirmed = asyncio.ensure_future(self._confirm(log))
+        try:
+            await handler.handle(records, confirmed)
+        finally:
+            if not confirmed.done():
+                confirmed.cancel()
+            await asyncio.gather(confirmed, return_exceptions=True)
 
     async def _confirm(self, log: Log) -> None:
         if not await self._around.identity.still(log, self._tp.partition):

@@ -11,12 +11,16 @@ from redis.asyncio import Redis
 
 from contracts import packing
 from contracts.errors import Misconfigured
+from contracts.partition import SHARDS
+from contracts.partition import shard as shard_of
 from contracts.record import OLDER_VERSIONS, RECORD, RECORD_VERSION, blank_records
 from contracts.topics import ACTIVITY
 from runtime import keys
 from runtime.generations import Reader
+from runtime.ledger import Marks
 from runtime.redis_errors import redis_errors
 from runtime.together import Together
+from runtime.unmoved import Unmoved
 
 USERS_TOGETHER: Final = 1_000
 """Of batches whose records are read in one round trip."""
@@ -31,6 +35,7 @@ class RecordStore:
     def __init__(self, redis: Redis, generation: int | None = None) -> None:
         self._reader = Reader(redis, ACTIVITY, generation)
         self._loads = Together(self._load, size=len, most=USERS_TOGETHER)
+        self._unmoved = Unmoved(redis, ACTIVITY)
 
     async def load(self, user_ids: Sequence[str]) -> np.ndarray:
         """(n,) RECORD in the order of `user_ids`, blank where nothing is known.
@@ -39,6 +44,12 @@ class RecordStore:
         and Misconfigured for a record of a newer release.
         """
         return await self._loads.ask(user_ids)
+
+    async def load_at(self, marks: Marks, user_ids: Sequence[str]) -> np.ndarray:
+        """The same of the marks' generation, read while these marks stood; else raises Refused."""
+        prefixes = [keys.record_prefix(shard, marks.generation) for shard in range(SHARDS)]
+        names = [prefixes[shard_of(user_id)] + user_id for user_id in user_ids]
+        return unpack(await self._unmoved.strings(names, marks))
 
     async def _load(self, asked: Sequence[Sequence[str]]) -> list[np.ndarray]:
         records = unpack(await self.load_packed(list(chain.from_iterable(asked))))

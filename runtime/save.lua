@@ -1,39 +1,52 @@
--- Writes a batch's effects and its new watermark together, or nothing.
+-- Writes the effects of batches and their new watermarks together, each batch or nothing of it.
 --
 -- KEYS: of each shard the marks hash; then of each the generation that serves; then of each the
 --       hold; then the keys of each operation in turn.
--- ARGV: number of shards, mark field, clock field, clock in ms (0: leave it), our generation,
---       expected mark of each shard, new mark of each shard, and last the operations in msgpack, a
---       list of {letter, number of its keys, its arguments}: one string to send and to receive.
--- Returns '' when written, else why not.
+-- ARGV: number of shards, our generation, and the parts in msgpack, one string to send and to
+--       receive. A part is the batch of one partition: {mark field, clock field, clock in ms as text
+--       ('0': leave it), expected mark of each shard, new mark of each shard, operations}, an
+--       operation {letter, number of its keys, its arguments}.
+-- Returns of each part '' when written, else why not. They are done in turn: a part that is refused
+-- leaves the others as they are.
 --
 -- An operation has at most some thousand keys and arguments (`ledger.AT_ONCE`): `unpack` puts them
 -- on Lua's stack, which ends at 8,000.
 
 local shards = tonumber(ARGV[1])
-local field = ARGV[2]
-local generation = ARGV[5]
+local generation = ARGV[2]
+local parts = cmsgpack.unpack(ARGV[3])
+local told = {}
+
+local function refuse_all(reason)
+  for i = 1, #parts do
+    told[i] = reason
+  end
+  return told
+end
 
 for _, serving in ipairs(redis.call('MGET', unpack(KEYS, shards + 1, 2 * shards))) do
   if (serving or '1') ~= generation then
-    return 'generation ' .. (serving or '1') .. ' serves, not ' .. generation
+    return refuse_all('generation ' .. (serving or '1') .. ' serves, not ' .. generation)
   end
 end
 for _, hold in ipairs(redis.call('MGET', unpack(KEYS, 2 * shards + 1, 3 * shards))) do
   if hold and hold ~= generation then
-    return 'generation ' .. hold .. ' takes over'
-  end
-end
-for shard = 1, shards do
-  local stored = redis.call('HGET', KEYS[shard], field) or ''
-  local expected = ARGV[5 + shard]
-  if stored ~= expected then
-    return 'expected watermark ' .. expected .. ', Redis holds ' .. stored
+    return refuse_all('generation ' .. hold .. ' takes over')
   end
 end
 
-local before = 3 * shards -- keys named so far
-for _, operation in ipairs(cmsgpack.unpack(ARGV[6 + 2 * shards])) do
+local fields, held = {}, {}
+for i, part in ipairs(parts) do
+  fields[i] = part[1]
+end
+for shard = 1, shards do
+  held[shard] = {}
+  for i, mark in ipairs(redis.call('HMGET', KEYS[shard], unpack(fields))) do
+    held[shard][fields[i]] = mark or ''
+  end
+end
+
+local function do_to(operation, before)
   local letter, count, arguments = unpack(operation)
   local key = KEYS[before + 1]
   if letter == 'S' then
@@ -69,15 +82,36 @@ for _, operation in ipairs(cmsgpack.unpack(ARGV[6 + 2 * shards])) do
       redis.call('PEXPIRE', key, 2 * arguments[2])
     end
   else
-    return redis.error_reply('unknown operation ' .. letter)
+    error('unknown operation ' .. letter)
   end
-  before = before + count
 end
 
-for shard = 1, shards do
-  redis.call('HSET', KEYS[shard], field, ARGV[5 + shards + shard])
-  if ARGV[4] ~= '0' then
-    redis.call('HSET', KEYS[shard], ARGV[3], ARGV[4])
+local before = 3 * shards -- keys named so far
+for i, part in ipairs(parts) do
+  local field, clock_field, clock, expected_marks, new_marks, operations = unpack(part)
+  told[i] = ''
+  for shard = 1, shards do
+    local stored, expected = held[shard][field], expected_marks[shard]
+    if stored ~= expected then
+      told[i] = 'expected watermark ' .. expected .. ', Redis holds ' .. stored
+      break
+    end
+  end
+  for _, operation in ipairs(operations) do
+    if told[i] == '' then
+      do_to(operation, before)
+    end
+    before = before + operation[2]
+  end
+  if told[i] == '' then
+    for shard = 1, shards do
+      held[shard][field] = new_marks[shard] -- for another part about the same partition
+      if clock == '0' then
+        redis.call('HSET', KEYS[shard], field, new_marks[shard])
+      else
+        redis.call('HSET', KEYS[shard], field, new_marks[shard], clock_field, clock)
+      end
+    end
   end
 end
-return ''
+return told

@@ -78,11 +78,16 @@ class FakeRedis:
 
     # Writes, as the ledger and tests do them.
 
-    async def set(self, key: str, value: bytes | int, px: int | None = None) -> None:
+    async def set(
+        self, key: str, value: bytes | int | str, px: int | None = None, *, nx: bool = False
+    ) -> bool | None:
+        if nx and key in self.state.strings:
+            return None
         self.state.strings[key] = _bytes(value)
         self.state.lifetimes_ms.pop(key, None)
         if px is not None:
             self.state.lifetimes_ms[key] = px
+        return True
 
     async def incr(self, key: str) -> int:
         number = int(self.state.strings.get(key, b"0")) + 1
@@ -125,11 +130,12 @@ class FakeRedis:
         gone = [m for m, score in self._ranked(name) if float(low) <= score <= float(high)]
         await self.zrem(name, *gone)
 
-    async def zrem(self, name: str, *members: str | bytes) -> None:
-        for member in members:
-            self.state.zsets.get(name, {}).pop(_bytes(member), None)
+    async def zrem(self, name: str, *members: str | bytes) -> int:
+        there = self.state.zsets.get(name, {})
+        gone = [there.pop(_bytes(member), None) for member in members]
         if not self.state.zsets.get(name, True):
             del self.state.zsets[name]
+        return len(gone) - gone.count(None)
 
     async def zremrangebyrank(self, name: str, first: int, last: int) -> None:
         ranked = [member for member, _ in self._ranked(name)]

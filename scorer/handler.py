@@ -7,15 +7,16 @@ last save effects and watermark together. Whatever fails in between, the records
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
 
+from contracts.lapse import lapses_at
 from contracts.partition import shard
-from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE
+from contracts.record import CURVE_STALE, HAS_CURVE, HAS_SCORE, LAPSED
 from contracts.scores import TRIGGERS
 from contracts.times import HOUR_MS, NEVER
 from contracts.topics import ACTIVITY, SCORES
@@ -24,9 +25,9 @@ from model.silence import next_due, patience, silence_curve
 from runtime import keys
 from runtime.clock import wall_ms
 from runtime.dead_letters import DeadLetters, Run
-from runtime.handler import Opening, Record
+from runtime.handler import CONFIRMED, Opening, Record
 from runtime.kafka import Message, Publisher, by_home
-from runtime.ledger import Effects, Ledger, Mark, check_unmoved
+from runtime.ledger import Effects, Ledger, Mark
 from runtime.metrics import WorkerMetrics
 from runtime.records import RecordStore
 from runtime.timers import TimerIndex, index_score
@@ -40,6 +41,7 @@ SWEEP_USERS = 500
 _ACTIVITY, _SILENCE, _MODEL = range(3)
 _NO_CURVE = 0xFF ^ HAS_CURVE
 _FRESH_CURVE = 0xFF ^ CURVE_STALE
+_NOT_LAPSED = 0xFF ^ LAPSED
 _FAR = int(np.iinfo(np.int64).max)
 
 
@@ -89,20 +91,22 @@ class PartitionScorer:
         self._next_due: int | None = None  # None: not known, look
         self._clock = 0  # latest moment a save told the store
 
-    async def handle(self, records: Sequence[Record]) -> None:
+    async def handle(
+        self, records: Sequence[Record], confirmed: Awaitable[None] = CONFIRMED
+    ) -> None:
         """Fold a batch, score whom it concerns, publish, save."""
         tools = self._tools
         tools.metrics.batch_records.labels(ACTIVITY).observe(len(records))
         with self._stage("read"):
             reading = read(records, self._here, self.marks, tools.judge.rules)
         self._next_offset = records[-1].offset + 1
+        with self._stage("load"):
+            before = await self._records.load_at(self.marks, reading.user_ids)
+            await confirmed
         await self._put_aside(reading)
         effects = Effects(arrived=reading.arrived)
         if reading.rows:
             await tools.names.learn(reading.names)
-            with self._stage("load"):
-                before = await self._records.load(reading.user_ids)
-                await check_unmoved(tools.ledger, self.marks)
             verdict = await tools.judge.judge(Case(self._here.partition, reading, before))
             await self._publish(verdict)
             self._keep(effects, reading.user_ids, verdict.after, verdict.erased)
@@ -210,7 +214,8 @@ class PartitionScorer:
         """(n,) RECORD scored as of their due moments, which have a score to tell, and who is gone.
 
         The curve is computed once a session (or when facts or model changed); after that the timer
-        climbs from one of its crossings to the next, and at last to the end of the retention: who
+        climbs from one of its crossings to the next, to the moment they lapse, when they change
+        their place in the lists without a score, and at last to the end of the retention: who
         comes back later starts anew, and is in no list of users until then.
         """
         model = self._tools.judge.model
@@ -221,7 +226,8 @@ class PartitionScorer:
         grid_end = int(model.grid_hours[-1])
         expiry = self._tools.judge.rules.expiry(facts["last_seen"])
         gone = due >= expiry
-        within = (due <= facts["last_seen"] + grid_end * HOUR_MS) & ~gone
+        lapse = lapses_at(facts["last_seen"], model.horizon_days)
+        within = (due <= facts["last_seen"] + grid_end * HOUR_MS) & ~gone & (due != lapse)
         needs_curve = (
             ((outlook["state"] & CURVE_STALE) != 0)
             | ((outlook["state"] & HAS_CURVE) == 0)
@@ -239,8 +245,11 @@ class PartitionScorer:
         following = next_due(
             outlook["curve"], facts["last_seen"], due, patience(usual_gap_ms(facts)), grid_end
         )
-        climbs = within & (following != NEVER) & (following < expiry)
-        outlook["due"] = np.where(gone, NEVER, np.where(climbs, following, expiry))
+        stop = np.where((following != NEVER) & (following < expiry), following, expiry)
+        stop = np.where(due < lapse, np.minimum(stop, lapse), stop)
+        outlook["due"] = np.where(gone, NEVER, stop)
+        state = outlook["state"] & _NOT_LAPSED
+        outlook["state"] = np.where(due >= lapse, state | LAPSED, state)
         return after, within, gone
 
     async def _activate(self, clock_ms: int) -> bool:

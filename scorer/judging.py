@@ -18,7 +18,7 @@ import numpy as np
 
 from contracts.activity import FoldRules
 from contracts.events import EVENT_ROW, TOMBSTONE
-from contracts.record import HAS_CURVE, HAS_SCORE, blank_outlook, blank_records
+from contracts.record import HAS_CURVE, HAS_SCORE, LAPSED, blank_outlook, blank_records
 from contracts.scores import TRIGGERS, Trigger
 from model.fold import fold
 from model.rows import joined, take
@@ -34,6 +34,7 @@ EVENTS_TOGETHER: Final = 1_000
 """Of batches that are judged as one; more would make the first wait for no gain."""
 ACTIVITY_TRIGGER: Final = TRIGGERS.index("activity")
 _NO_CURVE: Final = 0xFF ^ HAS_CURVE
+_NOT_LAPSED: Final = 0xFF ^ LAPSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class Judge:
         outlook["scored_at"][index] = moments
         outlook["model"][index] = self.model.hash
         outlook["trigger"][index] = triggers
-        outlook["state"][index] |= HAS_SCORE
+        outlook["state"][index] = outlook["state"][index] & _NOT_LAPSED | HAS_SCORE
 
     def written(
         self, user_ids: Sequence[str], after: np.ndarray, before: np.ndarray, scored: np.ndarray

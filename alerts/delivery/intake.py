@@ -7,18 +7,17 @@ nobody's way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from redis.asyncio import Redis
 
 from alerts.delivery import rows
 from alerts.delivery.metrics import DeliveryMetrics
 from alerts.delivery.shelf import CROSSINGS_KEPT, USER_TTL_MS, encode_known
 from alerts.rules import Policy
 from contracts import deliveries
-from contracts.alerts import ChurnAlert, decode_alert
+from contracts.alerts import ChurnAlert
 from contracts.deliveries import Row
 from contracts.partition import shard as shard_of
 from contracts.times import NEVER
@@ -26,11 +25,13 @@ from contracts.topics import ALERTS
 from runtime import keys
 from runtime.clock import wall_ms
 from runtime.dead_letters import DeadLetters, Run, told_apart
-from runtime.deliveries import LOG_KEPT, OVER_TTL_MS, known_of, log
-from runtime.handler import Opening, Record, is_tick
-from runtime.ledger import Effects, Ledger, Mark, check_unmoved
+from runtime.deliveries import LOG_KEPT, OVER_TTL_MS, decode_known, log
+from runtime.handler import CONFIRMED, Opening, Record, is_tick
+from runtime.ledger import Effects, Ledger, Mark
 from runtime.letters import BadLetter
 from runtime.metrics import WorkerMetrics
+from runtime.readings import alert_of
+from runtime.unmoved import Unmoved
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Counter:
     """What the handlers of all partitions share."""
 
     policy: Callable[[], Policy]
-    redis: Redis
+    unmoved: Unmoved
     ledger: Ledger
     dead_letters: DeadLetters
     metrics: WorkerMetrics
@@ -60,15 +61,17 @@ class Intake:
         self.log_time = NEVER
         self.suspicious = True
 
-    async def handle(self, records: Sequence[Record]) -> None:
+    async def handle(
+        self, records: Sequence[Record], confirmed: Awaitable[None] = CONFIRMED
+    ) -> None:
         """Write the rows of the alerts and the watermark, or raise."""
         desk = self._counter
         alerts, letters, tripped = self._read(records)
+        known = await self._known(sorted({alert.user_id for alert in alerts}))
+        await confirmed
         if letters:
             await desk.dead_letters.park(self.marks.partition, self._log, letters)
             desk.metrics.parked.labels(ALERTS).inc(len(letters))
-        known = await known_of(desk.redis, {alert.user_id for alert in alerts})
-        await check_unmoved(desk.ledger, self.marks)
         effects = Effects()
         new = self._rows(alerts, known, effects)
         for user_id in sorted({row.user_id for row in new}):
@@ -96,6 +99,12 @@ class Intake:
         """Whether bad records made the partition wait for a person."""
         self.suspicious = await self._counter.dead_letters.held(self.marks.partition)
         return self.suspicious
+
+    async def _known(self, users: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+        """The deliveries of some users; raises Refused where the marks are no longer ours."""
+        names = [keys.deliveries_of(user_id) for user_id in users]
+        values = await self._counter.unmoved.strings(names, self.marks)
+        return dict(zip(users, map(decode_known, values), strict=True))
 
     def _read(self, records: Sequence[Record]) -> tuple[list[ChurnAlert], list[BadLetter], bool]:
         """What is new among the records, what cannot be read, and whether too much of it."""
@@ -145,19 +154,6 @@ class Intake:
         for key in sorted(crossed):
             effects.keep_highest(key, CROSSINGS_KEPT)
         return new
-
-
-def alert_of(record: Record) -> ChurnAlert | BadLetter:
-    if record.key is None or record.value is None:
-        return BadLetter(record, "the record has no key or no value")
-    try:
-        alert = decode_alert(record.value)
-        user_id = record.key.decode()
-    except (UnicodeDecodeError, msgspec.MsgspecError) as error:
-        return BadLetter(record, f"not a churn alert: {error}")
-    if alert.user_id != user_id:
-        return BadLetter(record, f"the alert is of {alert.user_id!r}, not of the record's key")
-    return alert
 
 
 def _shelve(new: Sequence[Row], effects: Effects) -> None:

@@ -22,6 +22,7 @@ from runtime.clock import wall_ms
 from runtime.handler import Handler, Opening, OpenPartition
 from runtime.service import Parts, Work
 from runtime.store import connect
+from runtime.unmoved import Unmoved
 
 GROUP = "ebbtide-delivery"
 
@@ -69,7 +70,7 @@ async def serve(
             dispatching.add_done_callback(lambda _: stop.set())
         counter = Counter(
             policy=policy,
-            redis=parts.redis,
+            unmoved=Unmoved(parts.redis, ALERTS),
             ledger=parts.ledger,
             dead_letters=parts.dead_letters,
             metrics=parts.metrics,

@@ -12,8 +12,8 @@ import asyncio
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,8 +36,14 @@ MAKING_SECONDS: Final = 20e-6
 """An event takes less to be made."""
 PROBES: Final = 64
 """Enough to reach every partition."""
+LINGER_MS: Final = 5
+"""How long the producer waits for company: what Kafka's own producers do since 4.0 (KIP-1030)."""
+BARE: Final = "bare"
+"""The topic of events that nobody works on."""
 PATIENCE_SECONDS: Final = 20.0
 READY_SECONDS: Final = 60.0
+BARE_SECONDS: Final = 0.5
+"""Until the last events are there, too."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,12 @@ class _Alert(msgspec.Struct):
 def latencies(
     stand: Stand, *, users: int, per_second: float, seconds: float, seed: int, partitions: int = 8
 ) -> dict[str, Waits]:
-    """Event to `score` and to `alert`, and both `while warming up`; the store keeps its users."""
+    """Event to `score` and to `alert`, and both `while warming up`; the store keeps its users.
+
+    First, without workers, event to a `bare consumer`: what the machine, its broker and the
+    arrivals take for themselves.
+    """
+    bare = _alone(stand, _Arrivals(users, per_second, seconds, seed, partitions), partitions)
     asyncio.run(preload(stand, iter(()), partitions=partitions))
     with ExitStack() as stack:
         workers = [
@@ -82,17 +93,52 @@ def latencies(
                 raise RuntimeError("\n".join(w.child.log.read_text() for w in workers))
             time.sleep(0.1)
         load = _Arrivals(users, per_second, seconds, seed, partitions)
-        gc.disable()  # a look at all that was sent and heard takes a tenth of a second
-        try:
-            return asyncio.run(_measured(stand, load, partitions))
-        finally:
-            gc.enable()
+        with _no_collector():
+            return bare | asyncio.run(_measured(stand, load, partitions))
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    gc.disable()  # a look at all that was sent and heard takes a tenth of a second
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _alone(stand: Stand, load: _Arrivals, partitions: int) -> dict[str, Waits]:
+    with _no_collector():
+        return asyncio.run(_unworked(stand, load, partitions))
+
+
+async def _unworked(stand: Stand, load: _Arrivals, partitions: int) -> dict[str, Waits]:
+    await kafka.ensure_topics(stand.settings(partitions), [BARE])
+    producer = _producer(stand)
+    await producer.start()
+    tap = await _tap(stand, (BARE,), partitions)
+    listening = asyncio.ensure_future(load.hear_bare(tap))
+    try:
+        await load.send(producer, BARE)
+        await asyncio.sleep(BARE_SECONDS)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await tap.stop()
+        await producer.stop()
+    return load.bare_waits()
+
+
+def _producer(stand: Stand) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=stand.bootstrap,
+        acks="all",
+        partitioner=kafka.murmur2_partitioner,
+        linger_ms=LINGER_MS,
+    )
 
 
 async def _measured(stand: Stand, load: _Arrivals, partitions: int) -> dict[str, Waits]:
-    producer = AIOKafkaProducer(
-        bootstrap_servers=stand.bootstrap, acks="all", partitioner=kafka.murmur2_partitioner
-    )
+    producer = _producer(stand)
     await producer.start()
     tap = await _tap(stand, (SCORES, ALERTS), partitions)
     listening = asyncio.ensure_future(load.hear(tap))
@@ -146,6 +192,7 @@ class _Arrivals:
         self._cancelled: dict[str, float] = {}
         self._heard: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
         self._alerted: dict[str, float] = {}
+        self._read: dict[tuple[int, int], float] = {}
         self._counts_from = 0.0
 
     async def warm(self, producer: AIOKafkaProducer) -> None:
@@ -161,7 +208,7 @@ class _Arrivals:
                 raise RuntimeError("alerts do not come through")
             await asyncio.sleep(0.05)
 
-    async def send(self, producer: AIOKafkaProducer) -> None:
+    async def send(self, producer: AIOKafkaProducer, topic: str = ACTIVITY) -> None:
         """Each event at its moment; returns when all are acknowledged."""
         start = time.time() + 0.2 + len(self._due) * MAKING_SECONDS
         moments = (start + self._due).tolist()
@@ -181,7 +228,7 @@ class _Arrivals:
                 await asyncio.sleep(wait)
             user = self._users[number]
             acknowledged = await producer.send(
-                ACTIVITY, value, key=user.encode(), partition=self._homes[number],
+                topic, value, key=user.encode(), partition=self._homes[number],
                 timestamp_ms=int(due * 1000),
             )  # fmt: skip
             under_way.append((user, due, acknowledged))
@@ -204,6 +251,19 @@ class _Arrivals:
                         self._heard[told.user_id].append((told.position.offset, now))
                     else:
                         self._alerted.setdefault(alert.decode(record.value).user_id, now)
+
+    async def hear_bare(self, tap: AIOKafkaConsumer) -> None:
+        """Note when each event itself is there."""
+        while True:
+            fetched = await tap.getmany(timeout_ms=1_000)
+            now = time.time()
+            for place, records in fetched.items():
+                self._read |= {(place.partition, record.offset): now for record in records}
+
+    def bare_waits(self) -> dict[str, Waits]:
+        """Of events to a consumer of their topic."""
+        pairs = [(due, self._read.get(place)) for place, (_, due) in self._sent.items()]
+        return {"bare consumer": _summed([pair for pair in pairs if pair[0] >= self._counts_from])}
 
     def waiting(self) -> bool:
         """Whether something sent was not heard of yet."""

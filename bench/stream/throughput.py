@@ -21,7 +21,7 @@ from bench.stream.stand import Sample, Stand, Worker, worker
 from runtime.kafka import Message
 
 PARTITIONS: Final = 8
-POLL_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.1
 START_SECONDS: Final = 60.0
 DONE_SECONDS: Final = 600.0
 SILENT_SECONDS: Final = 2.0

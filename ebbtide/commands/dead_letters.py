@@ -15,9 +15,9 @@ from contracts.errors import BadRecord, Misconfigured
 from contracts.times import EARLIEST_MS, LATEST_MS, from_ms
 from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SCORES
 from ebbtide.feed.options import moment
-from ebbtide.letter_box import LetterBox, Returns, Wanted, message_of
 from runtime.clock import wall_ms
 from runtime.dead_letters import accept
+from runtime.letter_box import LetterBox, Returns, Wanted, message_of
 from runtime.letters import Letter
 from runtime.settings import ServiceSettings
 from runtime.store import connect
@@ -148,7 +148,7 @@ async def _replay(settings: ServiceSettings, args: argparse.Namespace) -> int:
                 continue
             if returns is None:
                 returns = await stack.enter_async_context(box.returning())
-            await returns.send(letter, message, wall_ms())
+            await returns.send([(letter, message)], wall_ms())
             print(f"{letter.id} went back to {args.topic}, user {(message.key or b'').decode()!r}")
     words = "would go back" if args.dry_run else "went back"
     print(f"{sent} {words}, {left} stay", file=sys.stderr)

@@ -428,7 +428,9 @@ async def test_an_evicting_store_is_refused(stage: Stage) -> None:
 
 async def test_bad_settings_are_refused(stage: Stage) -> None:
     """The process ends with 2 and one line that names the variables."""
-    process = await _process(stage.settings, EBBTIDE_ALERT_RESOLVE_BELOW="0.9")
+    process = await _process(
+        stage.settings, EBBTIDE_ALERT_THRESHOLD="0.7", EBBTIDE_ALERT_RESOLVE_BELOW="0.9"
+    )
 
     _, errors = await asyncio.wait_for(process.communicate(), WITHIN_S)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from random import Random
 from typing import Any
 
@@ -125,3 +126,46 @@ async def test_a_save_may_be_as_large_as_it_likes(clean_redis: RedisServer) -> N
     assert [-1, True] == [await redis.pttl(f"{TAG}8"), await redis.pttl(f"{TAG}9") > 0]
     assert [(b"user 0", 0.0)] == await entries(redis, f"{TAG}z")
     await redis.aclose()
+
+
+async def test_partitions_that_save_at_once_share_a_script_and_no_refusal(
+    clean_redis: RedisServer,
+) -> None:
+    """Who comes from an old view is refused alone; of two about one partition the first counts."""
+    redis = connect(clean_redis.url)
+    ledger = RedisLedger(redis, TOPIC)
+    views = [await ledger.marks(partition) for partition in range(3)]
+    current = await ledger.save(views[1], Mark(1, 5), 0, Effects())
+    before = await calls_of_scripts(redis)
+
+    told = await asyncio.gather(
+        *(
+            answer(ledger, expected, Mark(1, offset), writing(f"{TAG}s{offset}"))
+            for expected, offset in [
+                (views[0], 10), (views[1], 20), (views[2], 30), (current, 40), (current, 50),
+            ]
+        )
+    )  # fmt: skip
+
+    assert 1 == await calls_of_scripts(redis) - before
+    assert ["refused", "refused"] == [told[1], told[4]]
+    stored = [await ledger.marks(partition) for partition in range(3)]
+    moved_to = [outcome for outcome in told if isinstance(outcome, Marks)]
+    moved_to = [moved_to[at] for at in (0, 2, 1)]
+    assert all(known.like(moved) for known, moved in zip(stored, moved_to, strict=True))
+    written = await redis.mget([f"{TAG}s{offset}" for offset in (10, 20, 30, 40, 50)])
+    assert [b"x", None, b"x", b"x", None] == written
+    assert [10, 40, 30] == [known.clock_ms for known in stored]
+    await redis.aclose()
+
+
+def writing(key: str) -> Effects:
+    effects = Effects()
+    effects.put(key, b"x")
+    return effects
+
+
+async def calls_of_scripts(redis: Redis) -> int:
+    """How many scripts the server has run."""
+    told = await redis.info("commandstats")
+    return sum(told.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))

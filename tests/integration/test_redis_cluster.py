@@ -25,6 +25,7 @@ from ingest_api.records import RedisUsers
 from runtime import keys
 from runtime.ledger import Effects, Mark, RedisLedger
 from runtime.store import check_policy, connect, mget
+from runtime.unmoved import Unmoved
 from runtime.user_ranks import BY_RISK, Place, Stream
 from tests.integration.pipeline import (
     NOON,
@@ -115,6 +116,26 @@ async def test_the_indexes_of_users_are_read_on_a_cluster(redis: Redis) -> None:
     assert [30, 30, 0, 0] == await reader.counts(BY_RISK)
     assert [None] * 60 == await reader.stored(list(users))
     assert [None] * 60 == await reader.open_alerts(list(users))
+
+
+async def test_state_is_read_while_its_marks_stand(redis: Redis) -> None:
+    """Of all shards at once; a mark that has moved in one of them refuses its partition only."""
+    unmoved, ledger = Unmoved(redis, ACTIVITY), RedisLedger(redis, ACTIVITY)
+    users = [f"user-{number}" for number in range(40)]
+    marks = [await ledger.marks(partition) for partition in range(2)]
+    effects = Effects()
+    for user in users:
+        effects.put(keys.episode(user), user.encode())
+    marks[0] = await ledger.save(marks[0], Mark(1, 3), 0, effects)
+    await redis.hset(keys.marks(SHARDS - 1, ACTIVITY), "1", "1:9")
+    names = [keys.episode(user) for user in [*users, "nobody"]]
+
+    told = await asyncio.gather(
+        *(unmoved.strings(names, known) for known in marks), return_exceptions=True
+    )
+
+    assert [*(user.encode() for user in users), None] == told[0]
+    assert isinstance(told[1], Refused)
 
 
 async def test_a_refused_shard_keeps_its_effects_out_and_others_go_ahead(redis: Redis) -> None:

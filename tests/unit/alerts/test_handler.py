@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -31,6 +32,7 @@ from runtime.log_identity import Log
 from runtime.metrics import WorkerMetrics
 from runtime.recent_alerts import KEPT, RecentAlerts
 from runtime.testing import FakeLedger, FakePublisher, FakeRecord, FakeRedis, record
+from runtime.unmoved import Unmoved
 from tests.churn_scores import NOON, churn_score
 
 PARTITION = 3
@@ -55,17 +57,19 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.ledger = FakeLedger(self.redis, SCORES)
+        self.unmoved = Unmoved(self.redis.client, SCORES)
 
-    async def opened(self) -> AlertsHandler:
+    async def opened(self, partition: int = PARTITION) -> AlertsHandler:
         """A handler as a worker that has just come to own the partition makes it."""
         opening = Opening(
-            Log(SCORES, self.log, UUID(int=self.log), 8), await self.ledger.marks(PARTITION), 0
+            Log(SCORES, self.log, UUID(int=self.log), 8), await self.ledger.marks(partition), 0
         )
         return AlertsHandler(
             opening,
             Desk(
                 policy=lambda now_ms: self.policy,
                 redis=self.redis.client,
+                unmoved=self.unmoved,
                 ledger=self.ledger,
                 publisher=self.publisher,
                 dead_letters=DeadLetters(self.publisher, self.redis.client, SCORES, self.health),
@@ -261,6 +265,62 @@ async def test_a_zombie_tells_nobody() -> None:
     with pytest.raises(Refused):
         await zombie.handle(records[1:])
     assert ["opened"] == bench.kinds
+
+
+async def test_partitions_that_are_read_for_together_stay_apart() -> None:
+    """Batches at the same moment have episodes and refusals of their own."""
+    bench = Bench()
+    users = {home(name, 8): name for name in map(str, range(99))}
+    handlers = {partition: await bench.opened(partition) for partition in range(8)}
+    await (await bench.opened(5)).handle(_batch(5, 0, churn_score(0.1, 1, user_id=users[5])))
+
+    told = await asyncio.gather(
+        *(
+            handler.handle(_batch(partition, 0, churn_score(0.8, 2, user_id=users[partition])))
+            for partition, handler in handlers.items()
+        ),
+        return_exceptions=True,
+    )
+    others = [partition for partition in range(8) if partition != 5]
+    assert isinstance(told[5], Refused)
+    assert [None] * 7 == [told[partition] for partition in others]
+
+    # Each of them goes on from its own user's episode; who was refused starts again.
+    handlers[5] = await bench.opened(5)
+    later = {p: churn_score(0.1, 3, user_id=users[p], trigger="activity") for p in others}
+    later[5] = churn_score(0.8, 2, user_id=users[5])
+    await asyncio.gather(
+        *(handler.handle(_batch(p, 1, later[p])) for p, handler in handlers.items())
+    )
+    kinds = {
+        user: [alert.kind for alert in bench.alerts if alert.user_id == user]
+        for user in users.values()
+    }
+    assert {
+        name: ["opened"] if partition == 5 else ["opened", "resolved"]
+        for partition, name in users.items()
+    } == kinds
+
+
+def _batch(partition: int, offset: int, *scores: ChurnScore) -> list[FakeRecord]:
+    return [
+        replace(entry, partition=partition, offset=offset + at)
+        for at, entry in enumerate(log_of(*scores))
+    ]
+
+
+async def test_nothing_is_told_or_saved_before_the_log_is_confirmed() -> None:
+    """Neither alerts nor dead letters: the records may be those of another log."""
+    bench = Bench()
+
+    async def another() -> None:
+        await asyncio.sleep(0)
+        raise LogUnavailable("another log")
+
+    with pytest.raises(LogUnavailable):
+        await (await bench.opened()).handle(log_of(churn_score(0.8), record(b"?")), another())
+
+    assert ([], 0) == (bench.publisher.published, bench.ledger.saves)
 
 
 @given(st.data())

@@ -18,7 +18,7 @@ from contracts.errors import LogMismatch, LogUnavailable, Misconfigured, StoreUn
 from runtime import consumer, partition_loop
 from runtime.clock import Awake, wall_ms
 from runtime.consumer import Consumer
-from runtime.handler import Opening, Record
+from runtime.handler import CONFIRMED, Opening, Record
 from runtime.health import Health
 from runtime.ledger import Effects, Mark
 from runtime.log_identity import Log, LogIdentity
@@ -108,7 +108,10 @@ class Keeper:
         self.fails: Exception | None = None
         self._ledger = ledger
 
-    async def handle(self, records: Sequence[Record]) -> None:
+    async def handle(
+        self, records: Sequence[Record], confirmed: Awaitable[None] = CONFIRMED
+    ) -> None:
+        await confirmed
         if self.fails is not None:
             raise self.fails
         self.log_time = records[-1].timestamp
@@ -168,10 +171,10 @@ class Stand:
     async def opened_hanging(self, opening: Opening) -> Keeper:
         keeper = await self.opened(opening)
 
-        async def forever(_: Sequence[Record]) -> None:
+        async def forever(*_: object) -> None:
             await asyncio.Event().wait()
 
-        keeper.handle = forever  # type: ignore[method-assign]
+        keeper.handle = forever  # type: ignore[assignment, method-assign]
         return keeper
 
     async def _opened(self, opening: Opening) -> Keeper:
@@ -262,7 +265,7 @@ async def test_a_failure_inside_a_rebalance_ends_the_worker() -> None:
     def broken(partition: int) -> None:
         raise KeyError(partition)
 
-    stand.metrics.forget = broken  # type: ignore[method-assign]
+    stand.metrics.forget = broken  # type: ignore[assignment, method-assign]
     async with stand.running() as task:
         await stand.consumer.on_partitions_assigned([HERE])
         with pytest.raises(KeyError):
@@ -619,7 +622,7 @@ async def test_kafka_away_while_opening_is_waited_for() -> None:
     async def away(tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         raise KafkaError("away")
 
-    stand.kafka.beginning_offsets = away  # type: ignore[method-assign]
+    stand.kafka.beginning_offsets = away  # type: ignore[assignment, method-assign]
     async with stand.running() as task:
         await stand.consumer.on_partitions_assigned([HERE])
         await until(lambda: "away" in stand.health.reasons.get("partition 0", ""))

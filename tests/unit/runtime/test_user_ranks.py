@@ -61,8 +61,10 @@ async def test_users_are_counted_by_class() -> None:
     await redis.zadd(keys.worth(9), {"dan": 90_000, "eve": 5 - 3e12})
     ranks = UserRanks(redis.client)
 
-    assert [2, 1, 1, 1] == await ranks.counts(BY_RISK)
-    assert [1, 0, 0, 1] == await ranks.counts(BY_WORTH)
+    assert [2, 1, 1, 1, 0, 0, 0, 0] == await ranks.counts(BY_RISK)
+    assert [1, 0, 0, 1, 0, 0, 0, 0] == await ranks.counts(BY_WORTH)
+    await redis.zadd(keys.rank(2), {"fay": 0.4 - 8})
+    assert [2, 1, 1, 1, 1, 0, 0, 0] == await ranks.counts(BY_RISK)
 
 
 async def test_the_generation_that_serves_is_read() -> None:

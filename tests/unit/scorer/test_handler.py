@@ -7,6 +7,7 @@ import json
 import pytest
 
 from contracts.errors import LogUnavailable, Refused, StoreUnavailable
+from contracts.lapse import lapses_at
 from contracts.packing import pack
 from contracts.partition import home, shard
 from contracts.record import NO_CROSSING
@@ -15,7 +16,7 @@ from contracts.topics import ACTIVITY, SCORES, dead_letter
 from runtime import keys
 from runtime.ledger import Mark
 from tests.fading_model import FadingModel
-from tests.unit.scorer.stand import NOON, PARTITIONS, RULES, Stand, offline, settle, user_at
+from tests.unit.scorer.stand import NOON, PARTITIONS, Stand, offline, settle, user_at
 
 ADA = user_at(0)
 BOB = user_at(0, 1)
@@ -235,7 +236,10 @@ async def test_every_level_crossed_in_silence_emits_one_score() -> None:
     # End of session, end of patience (a day), then the sixteen levels one by one.
     assert [0, 0, *range(1, 17)] == reached
     [record] = await stand.records.load([ADA])
-    assert RULES.expiry(record["facts"]["last_seen"]) == record["outlook"]["due"]
+    assert (
+        lapses_at(record["facts"]["last_seen"], FadingModel.horizon_days)
+        == (record["outlook"]["due"])
+    )
 
 
 async def test_one_model_call_per_session_not_per_event() -> None:

@@ -11,8 +11,10 @@ import pytest
 
 import scorer.handler
 from contracts.errors import LogUnavailable
+from contracts.lapse import lapses_at
 from contracts.partition import SHARDS, shard
-from contracts.record import blank_outlook
+from contracts.ranks import HAS_LAPSED, RISK_SPAN
+from contracts.record import LAPSED, blank_outlook
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, NEVER, from_ms
 from contracts.topics import SCORES
 from runtime import keys
@@ -300,7 +302,7 @@ async def test_the_curve_is_computed_once_a_session() -> None:
 
 
 async def test_a_level_at_the_last_hour_of_the_grid_is_told() -> None:
-    """The end of the grid belongs to it; after that there is no timer."""
+    """The end of the grid belongs to it; after that there is no score."""
     stand = Stand()
     stand.model.grid_hours = np.array([1, 24, 24 * 7])
     scorer = await stand.opened()
@@ -310,12 +312,33 @@ async def test_a_level_at_the_last_hour_of_the_grid_is_told() -> None:
 
     assert 0.7 == stand.scores()[-1].churn_probability
     assert from_ms(NOON + 7 * DAY_MS) == stand.scores()[-1].scored_at
-    await _waits_for_expiry(stand)
+    await _waits_to_lapse(stand)
 
 
-async def _waits_for_expiry(stand: Stand) -> None:
+async def _waits_to_lapse(stand: Stand) -> None:
     last_seen = (await stand.facts(ADA))["last_seen"][0]
-    assert RULES.expiry(last_seen) == (await outlook_of(stand))["due"]
+    assert lapses_at(last_seen, stand.model.horizon_days) == (await outlook_of(stand))["due"]
+
+
+async def test_who_lapses_changes_place_without_a_score() -> None:
+    """A ms before they are in their class, then below it by theirs; a visit brings them back."""
+    stand = Stand()
+    scorer = await stand.opened()
+    await scorer.handle([stand.event(NOON)])
+    rank, lapse = keys.rank(shard(ADA)), int(lapses_at(np.array([NOON]), 14)[0])
+    await settle(scorer, lapse - 1)
+    told = len(stand.scores())
+    before = stand.redis.state.zsets[rank][ADA.encode()]
+
+    await settle(scorer, lapse)
+
+    lapsed = stand.redis.state.zsets[rank][ADA.encode()]
+    assert before - HAS_LAPSED * RISK_SPAN == lapsed
+    assert told == len(stand.scores())
+    assert RULES.expiry(NOON) == (await outlook_of(stand))["due"]
+    await scorer.handle([stand.event(lapse + DAY_MS)])
+    assert not (await outlook_of(stand))["state"] & LAPSED
+    assert lapsed + HAS_LAPSED * RISK_SPAN > stand.redis.state.zsets[rank][ADA.encode()] > lapsed
 
 
 async def test_who_is_gone_for_longer_than_the_retention_is_in_no_list() -> None:
@@ -348,7 +371,7 @@ async def test_no_score_beyond_the_end_of_the_grid() -> None:
     await settle(scorer, NOON + DAY_MS)
 
     assert [] == stand.scores()
-    await _waits_for_expiry(stand)
+    await _waits_to_lapse(stand)
 
 
 @pytest.mark.parametrize("micro", [57, 290_000, 569_999, 1_000_000])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -55,7 +55,7 @@ class Stage:
         self.policy = Policy((rule or Rule(),), said.channels, said.storm)
         self.dispatcher = self.another()
 
-    def another(self) -> Dispatcher:
+    def another(self, clock: Literal["wall", "stream"] = "wall") -> Dispatcher:
         return Dispatcher(
             Around(
                 shelf=self.shelf,
@@ -63,7 +63,7 @@ class Stage:
                 policy=lambda: self.policy,
                 metrics=self.metrics,
                 public_url="",
-                clock="wall",
+                clock=clock,
                 now_ms=lambda: self.now,
             )
         )
@@ -324,6 +324,25 @@ async def test_a_stopped_feed_is_one_incident_and_leaves_no_trace_when_it_return
     assert b"Alert storm over" in stage.sender.sent[1].content
     assert {"sent": 2, "overtaken": 100} == stage.shelf.states()
     assert stage.shelf.state is None
+
+
+async def test_a_storm_on_a_stream_whose_time_is_long_ago() -> None:
+    """Where a stream begins in the past, what was seen before it is in nobody's way."""
+    stage = Stage(crm(rate_per_minute=6000), storm=STORM)
+    stage.dispatcher = stage.another("stream")
+    stage.shelf.active = 100
+    await stage.run_for(MINUTE_MS, SECOND_MS)
+    then = NOON - 80 * DAY_MS
+    for number in range(50):
+        stage.shelf.take_in(churn_alert(user_id=f"u{number}", at_ms=then), stage.now)
+    stage.shelf.read = (then, {0: 1_000})
+
+    await stage.run_for(MINUTE_MS, SECOND_MS)
+
+    assert ["incident"] == [row.kind for row in stage.sender.sent]
+    assert stage.shelf.state is not None
+    assert then == stage.shelf.state.since
+    assert then in [at for at, _ in stage.shelf.volumes]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from runtime.ledger import Effects, Mark
 from runtime.log_identity import Log
 from runtime.metrics import WorkerMetrics
 from runtime.testing import FakeLedger, FakePublisher, FakeRecord, FakeRedis, record
+from runtime.unmoved import Unmoved
 from tests.churn_alerts import churn_alert
 from tests.churn_scores import NOON
 
@@ -51,7 +52,7 @@ class Stage:
         self.policy = Policy(channels=Delivery.model_validate({"channels": said}).channels)
         self.counter = Counter(
             policy=lambda: self.policy,
-            redis=self.redis.client,
+            unmoved=Unmoved(self.redis.client, ALERTS),
             ledger=self.ledger,
             dead_letters=DeadLetters(self.publisher, self.redis.client, ALERTS, Health()),
             metrics=WorkerMetrics(registry, ALERTS),

@@ -99,3 +99,13 @@ def test_volumes_compare_the_last_window_with_earlier_ones() -> None:
     assert {} == volumes([], NOON, HOUR_MS)
     anew = [*steady, (NOON + 6 * HOUR_MS, {0: 7})]
     assert {} == volumes(anew, NOON + 6 * HOUR_MS, HOUR_MS)
+
+
+def test_volumes_of_a_time_to_come_say_nothing() -> None:
+    """Where the clock has begun anew, the samples of before count only once their time has come."""
+    later = [(NOON + n * HOUR_MS, {0: 100 * n}) for n in range(3, 6)]
+
+    assert {} == volumes(later, NOON, HOUR_MS)
+    assert {0: Volume(latest=0, usual=None)} == volumes(
+        [(NOON - HOUR_MS, {0: 5}), (NOON, {0: 5}), *later], NOON, HOUR_MS
+    )

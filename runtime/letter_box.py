@@ -1,9 +1,9 @@
-"""Dead letters, looked through and sent back: what `ebbtide dead-letters` does with Kafka."""
+"""Dead letters, looked through and sent back: what `ebbtide dead-letters` and the gateway do."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,31 +11,35 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from alerts.delivery.intake import alert_of
-from alerts.handler import item_of
-from alerts.inbox import command_of
 from contracts.activity import FoldRules
 from contracts.errors import BadRecord, LogUnavailable
 from contracts.events import LogPlace, Text, decode, erased_user, row, with_event_id
+from contracts.record import ID_WINDOW
 from contracts.times import LATEST_MS
 from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SENT_HOME_HEADER, dead_letter
 from runtime.kafka import Message, Publisher, producer
 from runtime.letter_log import LetterLog
 from runtime.letters import BadLetter, Letter, Original, note_of_replay
+from runtime.readings import alert_of, command_of, item_of
 from runtime.settings import ServiceSettings
 
 FROM_HEADER: Final = "ebbtide-replayed-from"
 """On a record that went back: the source of the one it stands for."""
 
+TOGETHER: Final = ID_WINDOW
+"""Records that may go back before it is noted that they did.
 
-class AlreadyReplayed(BadRecord):
-    """The letter went back before."""
+If a crash comes in between, the same ones go back again: all of one user, they still lie in that
+user's duplicate window. One more, and the first of them would count twice.
+"""
+TIMEOUT_MS: Final = 30_000
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which letters are meant; what is not stated excludes none."""
 
+    ids: frozenset[str] = frozenset()
     reason: str = ""
     """Part of the reason, in any case."""
     partition: int | None = None
@@ -47,7 +51,8 @@ class Wanted:
 
     def __contains__(self, letter: Letter) -> bool:
         return (
-            self.reason.casefold() in letter.reason.casefold()
+            (not self.ids or letter.id in self.ids)
+            and self.reason.casefold() in letter.reason.casefold()
             and self.partition in {None, letter.source_partition}
             and self.since_ms <= letter.original.timestamp
             and (letter.original.timestamp < self.until_ms or self.until_ms == LATEST_MS)
@@ -143,19 +148,21 @@ class LetterBox:
         self._settings = settings
         self._topic = topic
 
-    async def letters(self, wanted: Wanted) -> AsyncIterator[Letter]:
+    async def letters(self, wanted: Wanted) -> AsyncGenerator[Letter, None]:
         """The letters that are meant, by the place they lie in; raises LogUnavailable."""
-        async for letter in LetterLog(self._settings).every(self._topic):
-            if letter in wanted:
-                yield letter
+        partitions = {int(each.partition(":")[0]) for each in wanted.ids} or None
+        async with aclosing(LetterLog(self._settings).every(self._topic, partitions)) as found:
+            async for letter in found:
+                if letter in wanted:
+                    yield letter
 
     @asynccontextmanager
-    async def returning(self) -> AsyncIterator[Returns]:
-        """A way back to the topic; raises LogUnavailable."""
+    async def returning(self, timeout_ms: int = TIMEOUT_MS) -> AsyncIterator[Returns]:
+        """A way back to the topic, each of its requests bounded; raises LogUnavailable."""
         # What goes back has an id, so a repeat is harmless, and any broker will do: the embedded
         # one cannot do idempotence.
         client: AIOKafkaProducer = producer(
-            self._settings.model_copy(update={"kafka_idempotence": False})
+            self._settings.model_copy(update={"kafka_idempotence": False}), timeout_ms=timeout_ms
         )
         try:
             await client.start()
@@ -176,8 +183,15 @@ class Returns:
         self._publisher = publisher
         self._topic = topic
 
-    async def send(self, letter: Letter, message: Message, now_ms: int) -> None:
-        """Publish the record at its user's home, then note that its letter went back."""
-        await self._publisher.publish_home(self._topic, [message])
-        note = note_of_replay(letter, now_ms)
-        await self._publisher.publish(dead_letter(self._topic), letter.partition, [note])
+    async def send(self, going: Sequence[tuple[Letter, Message]], now_ms: int) -> None:
+        """Publish records at their users' homes, then note that their letters went back.
+
+        At most TOGETHER of them. Raises LogUnavailable: some may have gone, and may go again.
+        """
+        assert len(going) <= TOGETHER
+        await self._publisher.publish_home(self._topic, [message for _, message in going])
+        notes: dict[int, list[Message]] = {}
+        for letter, _ in going:
+            notes.setdefault(letter.partition, []).append(note_of_replay(letter, now_ms))
+        for partition, of_it in notes.items():
+            await self._publisher.publish(dead_letter(self._topic), partition, of_it)
