@@ -57,6 +57,8 @@ class PopulationNow(msgspec.Struct, array_like=True):
     """Since the hour began: scores because somebody did something, and scores."""
     day_activity: int = 0
     day_scores: int = 0
+    lapsed: list[int] = []
+    """Of `counts`, those who had lapsed when the UTC day began; [] before any model was met."""
 
 
 class Closing(msgspec.Struct, array_like=True):
@@ -65,6 +67,8 @@ class Closing(msgspec.Struct, array_like=True):
     counts: list[int]
     activity: int
     scores: int
+    lapsed: list[int] = []
+    """Of `counts`."""
 
 
 class Cohort(msgspec.Struct, array_like=True):
@@ -81,6 +85,10 @@ class Cohort(msgspec.Struct, array_like=True):
     unknown: int
     """Who came back, but perhaps not for the first time: too much was read at once to tell. Days
     with many of them say nothing, for who stayed away is never among them."""
+    late: int = 0
+    """Scores of the day that were told after it had ended, because more than the day was read at
+    once. They are of users who did nothing more in what was read, so they are no standings: days
+    with many of them are known in part."""
 
 
 class ModelMark(msgspec.Struct, array_like=True):

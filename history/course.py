@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from contracts import population as stored
 from contracts.bands import CELLS
+from contracts.lapse import lapsed_after_days
 from contracts.population import (
     COHORT_DAYS_KEPT,
     DAYS_KEPT,
@@ -46,6 +47,14 @@ class Course:
             self._forget(self.now.clock // DAY_MS)
         if MODELS.encode() in fields:
             self._models = stored.unpack(fields[MODELS.encode()], list[ModelMark])
+        if self.now.clock != NEVER:
+            self._lapse(self.now.clock // DAY_MS)
+        days = {int(name[1:]) for name in fields if name[:1] == b"c"}
+        for day in sorted(days.union(*(tally.cohorts for tally in self._tallies))):
+            # On a cluster a save may have reached the tallies and not what is summed up of them.
+            summed = packed(self._cohorts(day))
+            if summed != fields.get(cohort_field(day).encode()):
+                self._changed[cohort_field(day)] = summed
 
     def advance(self, clock: int) -> bool:
         """Bring time to `clock` (epoch ms); whether an hour has ended."""
@@ -58,25 +67,26 @@ class Course:
         now.clock = max(now.clock, clock)
         if after <= before:
             return False
-        counts = self._sum()
+        counts, lapsed = self._sum(), self._sum_lapsed()
         for hour in range(before, after):
             # What nobody keeps need not be made: a log may rest for years.
-            self._end_hour(hour, counts if hour >= after - HOURS_KEPT else None)
+            if hour >= after - HOURS_KEPT:
+                brought = Closing(counts, now.activity, now.scores, lapsed)
+                self._changed[hour_field(hour)] = stored.pack(brought)
+            self._end_hour(hour)
             if (hour + 1) % _HOURS == 0:
-                self._end_day(hour // _HOURS, counts)
-                counts = self._sum()
+                self._end_day(hour // _HOURS, counts, lapsed)
+                counts, lapsed = self._sum(), self._sum_lapsed()
         return True
 
-    def _end_hour(self, hour: int, counts: list[int] | None) -> None:
+    def _end_hour(self, hour: int) -> None:
         now = self.now
-        if counts is not None:
-            self._changed[hour_field(hour)] = stored.pack(Closing(counts, now.activity, now.scores))
         self._changed[hour_field(hour - HOURS_KEPT)] = None
         now.activity = now.scores = 0
 
-    def _end_day(self, day: int, counts: list[int]) -> None:
+    def _end_day(self, day: int, counts: list[int], lapsed: list[int]) -> None:
         now = self.now
-        brought = Closing(counts, now.day_activity, now.day_scores)
+        brought = Closing(counts, now.day_activity, now.day_scores, lapsed)
         self._changed[day_field(day)] = stored.pack(brought)
         self._changed[day_field(day - DAYS_KEPT)] = None
         now.day_activity = now.day_scores = 0
@@ -86,7 +96,16 @@ class Course:
         """Who was last seen so long ago that they are gone by the beginning of `today`."""
         for tally in self._tallies:
             tally.expire(max(today - self._retention_days - 1, NOBODY))
+        self._lapse(today)
         self._forget(today)
+
+    def _lapse(self, today: int) -> None:
+        """Who was last seen so long ago that all of their day has lapsed as `today` begins."""
+        if not self._models:
+            return
+        silent = lapsed_after_days(self._models[-1].horizon)
+        for tally in self._tallies:
+            tally.lapse(max(today - silent - 1, NOBODY))
 
     def _forget(self, today: int) -> None:
         for tally in self._tallies:
@@ -118,11 +137,12 @@ class Course:
             return
         models.append(ModelMark(scored_at, told.model_version, told.origin, told.horizon_days))
         del models[:-MODELS_KEPT]
+        self._lapse(self.now.clock // DAY_MS)
         self._changed[MODELS] = stored.pack(models)
 
     def changes(self) -> dict[str, bytes | None]:
         """Fields to store, None for those to take out, since the last call; before the tallies'."""
-        self.now.counts = self._sum()
+        self.now.counts, self.now.lapsed = self._sum(), self._sum_lapsed()
         changed = self._changed
         for day in sorted({day for tally in self._tallies for day in tally.cohorts_moved}):
             changed[cohort_field(day)] = packed(self._cohorts(day))
@@ -132,6 +152,11 @@ class Course:
 
     def _sum(self) -> list[int]:
         return [sum(cell) for cell in zip(*(tally.counts for tally in self._tallies), strict=True)]
+
+    def _sum_lapsed(self) -> list[int]:
+        if not self._models:
+            return []
+        return [sum(cell) for cell in zip(*(tally.lapsed for tally in self._tallies), strict=True)]
 
     def _cohorts(self, day: int) -> dict[tuple[int, int], list[int]]:
         """A day's cohorts over all tallies."""

@@ -25,11 +25,12 @@ _TRIGGER = {trigger: number for number, trigger in enumerate(TRIGGERS)}
 _LAST_POINTS_SHARE = 4
 
 
-def scored(trail: Trail | None, told: Told, tally: Tally, points: int) -> Trail | None:
+def scored(trail: Trail | None, told: Told, tally: Tally, points: int, clock: int) -> Trail | None:
     """The trail after a score, with the user moved in the tally; None if the score is not news.
 
     points: how many a trail keeps. A quarter of them are the last ones, all of them; before those
-    stay the highest and the last of each UTC day.
+    stay the highest and the last of each UTC day. clock: how far time has come in the log of
+    scores, this one included, epoch ms.
     """
     scored_at = to_ms(told.scored_at)
     order = Order(told.position.log, told.position.offset, scored_at)
@@ -59,7 +60,12 @@ def scored(trail: Trail | None, told: Told, tally: Tally, points: int) -> Trail 
         )
     if not expired(after, tally):
         tally.move(seen_day(after), cell, 1)
-    _stand(after.open, Day(scored_at // DAY_MS, told.horizon_days, cell), tally)
+    day = Day(scored_at // DAY_MS, told.horizon_days, cell)
+    if clock < ended(day):
+        _stand(after.open, day, tally)
+    else:
+        # Told when more than the day was read. Who came back meanwhile was scored for that alone.
+        tally.cohort(day, late=1)
     if points:
         millionths = round(told.churn_probability * history.MICRO)
         after.last += history.pack_point(

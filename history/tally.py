@@ -18,8 +18,12 @@ class Tally:
     def __init__(self) -> None:
         self.counts = [0] * CELLS
         self.gone = NOBODY
+        self.lapsed = [0] * CELLS
+        """Of the counts, users last seen on a day that is too long ago (`contracts.lapse`)."""
+        self._lapsed_through = NOBODY
         self.cohorts: dict[int, dict[tuple[int, int], list[int]]] = {}
-        """By day, by horizon and cell: users, and how many of them came back, or perhaps did."""
+        """By day, by horizon and cell: users, how many of them came back, or perhaps did, and late
+        scores."""
         self._cohorts_from = 0
         self._seen: dict[int, list[int]] = {}
         self._moved = False
@@ -39,7 +43,12 @@ class Tally:
                 tally._seen[int(day)] = stored.unpack(value, list[int])
             elif kind == b"c":
                 tally.cohorts[int(day)] = {
-                    (each.horizon, each.cell): [each.users, each.returned, each.unknown]
+                    (each.horizon, each.cell): [
+                        each.users,
+                        each.returned,
+                        each.unknown,
+                        each.late,
+                    ]
                     for each in stored.unpack(value, list[Cohort])
                 }
         return tally
@@ -51,24 +60,45 @@ class Tally:
             seen = self._seen[day] = [0] * CELLS
         seen[cell] += by
         self.counts[cell] += by
+        if day <= self._lapsed_through:
+            self.lapsed[cell] += by
         self._seen_moved.add(day)
         self._moved = True
 
     def cohort(
-        self, at: tuple[int, int, int], users: int = 0, returned: int = 0, unknown: int = 0
+        self,
+        at: tuple[int, int, int],
+        users: int = 0,
+        returned: int = 0,
+        unknown: int = 0,
+        late: int = 0,
     ) -> None:
         """Add to the cohort of a day, horizon and cell; one that is no longer kept stays away."""
         day, horizon, cell = at
         if day < self._cohorts_from:
             return
         of_day = self.cohorts.setdefault(day, {})
-        counts = of_day.setdefault((horizon, cell), [0, 0, 0])
+        counts = of_day.setdefault((horizon, cell), [0, 0, 0, 0])
         counts[0] += users
         counts[1] += returned
         counts[2] += unknown
+        counts[3] += late
         if not any(counts):
             del of_day[horizon, cell]
         self.cohorts_moved.add(day)
+
+    def lapse(self, through: int) -> None:
+        """Let those have lapsed who were last seen on that day or before, and nobody else."""
+        known = self._lapsed_through
+        if through == known:
+            return
+        first, last = sorted((known, through))
+        sign = 1 if through > known else -1
+        for day, users in self._seen.items():
+            if first < day <= last:
+                for cell, number in enumerate(users):
+                    self.lapsed[cell] += sign * number
+        self._lapsed_through = through
 
     def expire(self, through: int) -> None:
         """Take out whoever was last seen on that day or before."""
@@ -77,6 +107,8 @@ class Tally:
         for day in sorted(day for day in self._seen if day <= through):
             for cell, users in enumerate(self._seen.pop(day)):
                 self.counts[cell] -= users
+                if day <= self._lapsed_through:
+                    self.lapsed[cell] -= users
             self._seen_moved.add(day)
         self.gone = through
         self._moved = True

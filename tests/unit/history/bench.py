@@ -27,7 +27,7 @@ from runtime.metrics import WorkerMetrics
 from runtime.testing import FakeLedger, FakeRecord, FakeRedis, RedisState, record
 
 PARTITION = 3
-RETENTION_DAYS = 60
+RETENTION_DAYS = 90
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Bench:
         }
 
     def cohorts(self) -> Counter[tuple[int, int, int, str]]:
-        """By day, horizon and cell: `users`, and who of them `returned`, or perhaps did."""
+        """By day, horizon and cell: `users`, who of them `returned`, or perhaps did, and `late`."""
         found: Counter[tuple[int, int, int, str]] = Counter()
         for name, value in self._population().items():
             if name[:1] == "c":
@@ -100,6 +100,7 @@ class Bench:
                     found[*key, "users"] += each.users
                     found[*key, "returned"] += each.returned
                     found[*key, "unknown"] += each.unknown
+                    found[*key, "late"] += each.late
         return +found
 
     def _population(self) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from contracts.bands import CELLS, band_of, cell_of, standing_of
 from contracts.errors import Refused, StoreUnavailable
 from contracts.history import points
 from contracts.partition import SHARDS
+from contracts.partition import shard as shard_of
 from contracts.population import HOURS_KEPT
 from contracts.scores import ChurnScore, Evidence, encode_score
 from contracts.times import DAY_MS, HOUR_MS, to_ms
@@ -109,6 +110,26 @@ async def test_of_two_owners_the_second_is_refused() -> None:
     assert users(b4=1) == bench.now().counts
 
 
+async def test_a_save_that_reached_only_some_shards_changes_nothing() -> None:
+    """Where the sums of a partition did not get what its shards did, they are made up for."""
+    entries = log_of(churn_score(0.2, 0.1), churn_score(0.8, 0.2), "bob")
+    bench, whole = Bench(), Bench()
+    handler = await bench.opened()
+    await handler.handle(entries[:1])
+    before = bench.redis.backup()
+    await handler.handle(entries[1:2])
+    tag = keys.population(PARTITION)[: len("ebb:{00}:")]
+    assert shard_of("ada") != keys.shard_in(tag)
+    for name, fields in before.hashes.items():
+        if name.startswith(tag):
+            bench.redis.state.hashes[name] = fields
+
+    await (await bench.opened()).handle(entries[1:])
+    await (await whole.opened()).handle(entries)
+
+    assert (whole.now().counts, whole.cohorts()) == (bench.now().counts, bench.cohorts())
+
+
 async def test_an_erased_user_leaves_nothing() -> None:
     """Trail, count and the open standing go."""
     bench = Bench()
@@ -137,6 +158,27 @@ async def test_who_is_away_for_longer_than_the_retention_is_counted_no_more() ->
 
     assert (users(b4=1), users(), users(b1=1)) == (before, gone, bench.now().counts)
     assert 1 == len(list(points(bench.trails()["ada"].last)))
+
+
+async def test_who_is_silent_for_too_long_has_lapsed() -> None:
+    """With the first UTC day that begins after 60 days they are told apart, until they return."""
+    bench = Bench()
+    handler = await bench.opened()
+    await handler.handle(log_of(churn_score(0.8)))
+    first = (TODAY + 61) * DAY_MS
+
+    await handler.sweep(first - 1)
+    before = bench.now().lapsed
+    await handler.sweep(first)
+    after = bench.now().lapsed
+    again = await bench.opened()
+    await again.sweep(first + HOUR_MS)
+    reopened = bench.now().lapsed
+    await again.handle(log_of(churn_score(0.2, 61.5, last_seen_day=61.5, offset=1), start=1))
+
+    assert (users(), users(b4=1), users(b4=1)) == (before, after, reopened)
+    assert (users(b1=1), users()) == (bench.now().counts, bench.now().lapsed)
+    assert users(b4=1) == bench.closings("h")[first // HOUR_MS].lapsed
 
 
 async def test_a_user_who_comes_back_in_time_has_not_stayed_away() -> None:
@@ -186,10 +228,10 @@ async def test_hours_and_days_end_with_what_was_known_then() -> None:
     first = NOON // HOUR_MS
     closings = bench.closings("h")
     assert list(range(first, first + 14)) == sorted(closings)
-    assert (users(b1=1), 1, 1) == msgspec.structs.astuple(closings[first])
-    assert (users(b1=1), 0, 0) == msgspec.structs.astuple(closings[first + 1])
-    assert (users(b4=1, b2=1), 1, 2) == msgspec.structs.astuple(closings[first + 3])
-    assert {TODAY: (users(b1=1), 1, 1)} == {
+    assert (users(b1=1), 1, 1, users()) == msgspec.structs.astuple(closings[first])
+    assert (users(b1=1), 0, 0, users()) == msgspec.structs.astuple(closings[first + 1])
+    assert (users(b4=1, b2=1), 1, 2, users()) == msgspec.structs.astuple(closings[first + 3])
+    assert {TODAY: (users(b1=1), 1, 1, users())} == {
         day: msgspec.structs.astuple(each) for day, each in bench.closings("d").items()
     }
 
@@ -336,10 +378,14 @@ def cell_said(score: ChurnScore) -> int:
     return cell_of(band_of(score.churn_probability), standing)
 
 
-def news(entries: list[ChurnScore | str]) -> list[tuple[list[ChurnScore], int | None]]:
+Told = tuple[ChurnScore, int]
+"""With how far time had come when it was told."""
+
+
+def news(entries: list[ChurnScore | str]) -> list[tuple[list[Told], int | None]]:
     """The scores that count of every life of a user, with when it was erased, if it was."""
-    living: dict[str, list[ChurnScore]] = {}
-    lives: list[tuple[list[ChurnScore], int | None]] = []
+    living: dict[str, list[Told]] = {}
+    lives: list[tuple[list[Told], int | None]] = []
     clock = 0
     for entry in entries:
         if isinstance(entry, str):
@@ -348,16 +394,23 @@ def news(entries: list[ChurnScore | str]) -> list[tuple[list[ChurnScore], int | 
             continue
         clock = max(clock, to_ms(entry.scored_at))
         life = living.setdefault(entry.user_id, [])
-        if not life or order(entry) > order(life[-1]):
-            life.append(entry)
+        if not life or order(entry) > order(life[-1][0]):
+            life.append((entry, clock))
     return lives + [(life, None) for life in living.values()]
 
 
 def cohorts_said(entries: list[ChurnScore | str]) -> Counter[tuple[int, int, int, str]]:
     """What mature cohorts show, from whole lives and looking ahead."""
     found: Counter[tuple[int, int, int, str]] = Counter()
-    for life, erased_at in news(entries):
-        of_day = {to_ms(score.scored_at) // DAY_MS: score for score in life}
+    for told, erased_at in news(entries):
+        life = [score for score, _ in told]
+        of_day: dict[int, ChurnScore] = {}
+        for score, clock in told:
+            day = to_ms(score.scored_at) // DAY_MS
+            if clock < (day + 1) * DAY_MS:
+                of_day[day] = score
+            else:
+                found[day, HORIZON, cell_said(score), "late"] += 1
         for day, standing in of_day.items():
             midnight = (day + 1) * DAY_MS
             mature = midnight + HORIZON * DAY_MS
@@ -397,7 +450,7 @@ async def test_counts_are_a_recount(entries: list[ChurnScore | str], at: list[in
         assert recount == bench.now().counts
         assert recount == [sum(each) for each in zip(*bench.counted(), strict=True)]
     assert {
-        life[-1].user_id: cell_said(life[-1]) for life, gone in news(entries) if gone is None
+        life[-1][0].user_id: cell_said(life[-1][0]) for life, gone in news(entries) if gone is None
     } == {user_id: trail.cell for user_id, trail in bench.trails().items()}
 
 

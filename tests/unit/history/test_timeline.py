@@ -15,6 +15,7 @@ from contracts.partition import home, shard
 from contracts.topics import ACTIVITY, CLOCK_HEADER
 from history.timeline import Keeping, TimelineHandler
 from runtime import keys
+from runtime.arrivals import source_header
 from runtime.handler import Opening
 from runtime.log_identity import Log
 from runtime.metrics import WorkerMetrics
@@ -82,6 +83,32 @@ async def test_a_batch_counts_once_whatever_is_lost(fault):
     await (await stage.opened()).handle([*batch, stage.did(ADA)])
 
     assert ([0, 2, 3], [1]) == (stage.seconds(ADA), stage.seconds(BOB))
+
+
+async def test_what_was_sent_home_twice_counts_once():
+    """Whatever lies between, in this batch or in another worker's."""
+    stage = Stage(keep=40)
+
+    def sent(source: int) -> FakeRecord:
+        event = msgspec.json.encode({"user_id": ADA, "type": "login"})
+        return stage.record(event, ADA, headers=[source_header(UUID(int=1), 2, source)])
+
+    await (await stage.opened()).handle([sent(5), sent(6), sent(5)])
+    await (await stage.opened()).handle([sent(6), *[stage.did(ADA) for _ in range(20)]])
+    await (await stage.opened()).handle([sent(5), sent(7)])
+
+    assert [0, 1, *range(4, 24), 25] == stage.seconds(ADA)
+
+
+async def test_a_batch_that_holds_more_than_is_kept_leaves_no_gap():
+    """What comes before the last of them goes, also what was there already."""
+    stage = Stage(keep=8)
+    handler = await stage.opened()
+
+    await handler.handle([stage.did(ADA)])
+    await handler.handle([stage.did(ADA) for _ in range(9)])
+
+    assert list(range(2, 10)) == stage.seconds(ADA)
 
 
 async def test_who_is_not_the_owner_any_more_writes_nothing():
