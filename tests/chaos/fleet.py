@@ -1,4 +1,4 @@
-"""The processes under test: scorers, alerts and delivery workers, gateways, all real ones."""
+"""The processes under test, all real ones: scorers, gateways, alerts, delivery, history workers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from ebbtide.child import Child
 from ebbtide.guard import Guard
 from ebbtide.ports import LOOPBACK, free_port
 
-Kind = Literal["scorer", "alerts", "delivery", "gateway"]
+Kind = Literal["scorer", "alerts", "delivery", "history", "gateway"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _COMMANDS: Final[dict[Kind, str]] = {
     "scorer": "scorer",
     "alerts": "alerts",
     "delivery": "delivery",
+    "history": "history",
     "gateway": "api",
 }
 _PORTS: Final[dict[Kind, str]] = {
     "scorer": "EBBTIDE_SCORER_HEALTH_PORT",
     "alerts": "EBBTIDE_ALERTS_HEALTH_PORT",
     "delivery": "EBBTIDE_DELIVERY_HEALTH_PORT",
+    "history": "EBBTIDE_HISTORY_HEALTH_PORT",
     "gateway": "EBBTIDE_PORT",
 }
 WATCH_SECONDS: Final = 0.25

@@ -15,118 +15,32 @@ import numpy as np
 from msgspec.structs import replace
 
 from alerts.episode import Episode
-from alerts.policy import judge
+from alerts.policy import due, judge, tick
 from alerts.rules import Policy
 from contracts.activity import FoldRules
 from contracts.alerts import ChurnAlert, decode_alert
 from contracts.commands import AlertCommand
-from contracts.errors import BadRecord
 from contracts.events import (
     ACTIVE,
-    EVENT_ROW,
     PASSIVE,
     TOMBSTONE,
-    LogPlace,
-    decode,
-    row,
-    tombstone_row,
 )
 from contracts.ids import digest
-from contracts.partition import home
 from contracts.record import HAS_SCORE, blank_facts
-from contracts.scores import ChurnScore, decode_score
+from contracts.scores import ChurnScore
 from contracts.times import BACKFILL_MS, HOUR_MS, NEVER, to_ms
-from contracts.topics import CLOCK_HEADER
 from model.fold import fold
-from runtime.arrivals import Source, source_of
 from scorer.messages import ScoringModel
-from tests.chaos import deliveries
+from tests.chaos import deliveries, past, timelines
 from tests.chaos.check import Check
 from tests.chaos.commands import TRANSITION, commands_check, order_check, read_commands
+from tests.chaos.past import Keeping, Kept
 from tests.chaos.tap import Tapped
+from tests.chaos.wire import Log, WireScore, read_log, read_scores
 from tests.receivers import Taken
 
 TOLERANCE: Final = 1.5e-6
 """Probabilities travel rounded to 6 decimals, so a last bit may move one by a whole step."""
-
-
-@dataclass(frozen=True)
-class Log:
-    """The usable records of `activity-event` that are at home, in log order."""
-
-    user_ids: list[str]
-    rows: np.ndarray  # (n,) EVENT_ROW
-    user: np.ndarray  # (n,) index into user_ids
-    clock: np.ndarray  # (n,) latest log time of the partition's usable records before each row
-    bad: list[Tapped]
-    away: int
-    repeats: int
-    """Records that were sent home once more."""
-    ids_at_home: set[str]
-    """event_ids of records at home; of nameless ones, log:partition:offset."""
-    ids_away: set[str]
-    """Likewise, of records away from home."""
-
-
-def read_log(records: Iterable[Tapped], rules: FoldRules, partitions: int) -> Log:
-    """Decode the log as the scorer must.
-
-    A record sent home from a place that was heard of before is a repeat: by the set of all places,
-    where the scorer has only the highest of each source, so that a gap it takes for one shows.
-    """
-    index: dict[str, int] = {}
-    rows, user, clock, bad, away, repeats = [], [], [], [], 0, 0
-    ids: set[str] = set()
-    ids_away: set[str] = set()
-    sources: set[tuple[int, Source]] = set()
-    reached = [NEVER] * partitions
-    for record in sorted(records, key=lambda r: (r.log, r.partition, r.offset)):
-        if any(name == CLOCK_HEADER for name, _ in record.headers):
-            reached[record.partition] = max(reached[record.partition], record.timestamp)
-            continue
-        place = LogPlace(record.log, record.partition, record.offset, record.timestamp)
-        try:
-            if record.value is None:
-                if not record.key:
-                    raise BadRecord("a tombstone without a key")
-                user_id, event_id = record.key.decode(), None
-                values = tombstone_row(place)
-            else:
-                event = decode(record.value)
-                user_id, event_id = event.user_id, event.event_id
-                values = row(event, place, rules)
-        except (BadRecord, UnicodeDecodeError):
-            bad.append(record)
-            continue
-        before = reached[record.partition]
-        reached[record.partition] = max(before, record.timestamp)
-        own_id = place.event_id if event_id is None else event_id
-        source = source_of(record.headers)
-        if source is not None:
-            if (record.partition, source) in sources:
-                repeats += 1
-                continue
-            sources.add((record.partition, source))
-        if home(user_id, partitions) != record.partition:
-            away += 1
-            if record.value is not None:
-                ids_away.add(own_id)
-            continue
-        clock.append(before)
-        rows.append(values)
-        user.append(index.setdefault(user_id, len(index)))
-        ids.add(own_id)
-    return Log(
-        list(index),
-        np.array(rows, EVENT_ROW),
-        np.array(user, np.intp),
-        np.array(clock, np.int64),
-        bad,
-        away,
-        repeats,
-        ids,
-        ids_away,
-    )
 
 
 @dataclass(frozen=True)
@@ -139,6 +53,8 @@ class Folded:
     the log has no record of that user there."""
     told_from: np.ndarray
     """(users,) row of the last record a score must know of, -1 where none must."""
+    counts: np.ndarray
+    """(n,) whether each row of the log changed its user's record."""
     kept_twice: list[tuple[str, str]]
     """(user, places) of every id that counts more than once between two erasures."""
 
@@ -188,7 +104,7 @@ def fold_stepwise(log: Log, rules: FoldRules, model: ScoringModel, wanted: Wante
         told_from[who] = np.where(tells, here, told_from[who])
         told_from[who[kind == TOMBSTONE]] = -1
         _ask(model, after, here, wanted.scored_at, by_row, rows_wanted, probability)
-    return Folded(facts, probability, told_from, _kept_twice(log, kept, erasures))
+    return Folded(facts, probability, told_from, kept, _kept_twice(log, kept, erasures))
 
 
 def _step_of_each(user: np.ndarray, users: int) -> np.ndarray:
@@ -234,24 +150,6 @@ def _kept_twice(log: Log, kept: np.ndarray, erasures: np.ndarray) -> list[tuple[
     ]
 
 
-@dataclass(frozen=True)
-class WireScore:
-    """A score as it passed, and where on its topic."""
-
-    record: Tapped
-    score: ChurnScore | None
-    """None: the user's scores are erased."""
-
-
-def read_scores(records: Iterable[Tapped]) -> list[WireScore]:
-    """Decode `churn-score` in log order; clock records aside."""
-    return [
-        WireScore(record, None if record.value is None else decode_score(record.value))
-        for record in sorted(records, key=lambda r: (r.log, r.partition, r.offset))
-        if not any(name == CLOCK_HEADER for name, _ in record.headers)
-    ]
-
-
 def wanted_of(scores: Sequence[ChurnScore], log: Log) -> Wanted:
     """Where in the log each score says it stands."""
     row_at = {
@@ -267,18 +165,37 @@ def wanted_of(scores: Sequence[ChurnScore], log: Log) -> Wanted:
     return Wanted(np.array(rows, np.int64), np.array(moments, np.int64))
 
 
-def alerts_of(scores: Iterable[WireScore], policy: Policy) -> list[ChurnAlert]:
-    """The policy folded over the scores in the order of the wire."""
-    episodes: dict[str, Episode | None] = {}
+def alerts_of(
+    scores: Iterable[WireScore], policy: Policy, clocks: Mapping[int, int]
+) -> tuple[list[ChurnAlert], set[str]]:
+    """The policy folded over the scores in the order of the wire, and waits that ended after them.
+
+    clocks: how far the time of each partition of `churn-score` came, epoch ms. Also the users whose
+    wait was over by the clock when a score from before its end came: which of both the worker saw
+    first is the machine's.
+    """
+    episodes: dict[str, Episode] = {}
+    partitions: dict[str, int] = {}
+    reached: dict[int, int] = {}
     alerts: list[ChurnAlert] = []
+    unsure: set[str] = set()
     for wire in scores:
+        partition, before = wire.record.partition, reached.get(wire.record.partition, NEVER)
+        reached[partition] = max(before, wire.record.timestamp)
         if wire.score is None:
             episodes.pop((wire.record.key or b"").decode(), None)
             continue
         user_id = wire.score.user_id
-        episodes[user_id], told = judge(episodes.get(user_id), wire.score, policy)
+        partitions[user_id] = partition
+        known = episodes.get(user_id)
+        over = None if known is None else due(known, policy)
+        if over is not None and to_ms(wire.score.scored_at) < over <= before:
+            unsure.add(user_id)
+        episodes[user_id], told = judge(known, wire.score, policy)
         alerts += told
-    return alerts
+    for user_id, episode in episodes.items():
+        alerts += tick(episode, user_id, clocks[partitions[user_id]], policy)[1]
+    return alerts, unsure
 
 
 @dataclass(frozen=True)
@@ -303,6 +220,8 @@ class Evidence:
     """What the receivers of both channels got, in order."""
     deliveries: Mapping[str, str] = field(default_factory=dict)
     """State of each delivery the store holds of the alerts on the wire, by its row's id."""
+    kept: Kept = field(default_factory=Kept)
+    """Trails, counts and timelines."""
 
 
 @dataclass
@@ -317,8 +236,13 @@ class Verdict:
         return sum(check.differences for check in self.checks)
 
 
-def judge_run(
-    evidence: Evidence, rules: FoldRules, policy: Policy, model: ScoringModel, partitions: int
+def judge_run(  # noqa: PLR0917
+    evidence: Evidence,
+    rules: FoldRules,
+    policy: Policy,
+    model: ScoringModel,
+    partitions: int,
+    keeping: Keeping,
 ) -> Verdict:
     """Compare everything with everything."""
     log = read_log(evidence.activity, rules, partitions)
@@ -330,12 +254,21 @@ def judge_run(
     commands = read_commands(evidence.commands)
     erased = {(w.record.key or b"").decode() for w in wire if w.score is None}
     received, states = evidence.received, evidence.deliveries
+    clocks: dict[int, int] = {}
+    for record in evidence.scores:
+        clocks[record.partition] = max(clocks.get(record.partition, NEVER), record.timestamp)
+    expected, unsure = alerts_of(wire, policy, clocks)
     checks = [
         facts_check(evidence, log, folded),
         once_check(log, folded),
         truth_check(scores, folded),
         last_score_check(evidence, log, wire, wanted, folded),
-        alerts_check(alerts_of(wire, policy), told, commands, scores),
+        alerts_check(
+            [alert for alert in expected if alert.user_id not in unsure],
+            [alert for alert in told if alert.user_id not in unsure],
+            commands,
+            scores,
+        ),
         ledger_check(evidence, log),
         timers_check(evidence),
         dead_letter_check(evidence, log),
@@ -349,6 +282,15 @@ def judge_run(
         deliveries.told_check(told, received, states, erased),
         deliveries.received_check(told, received),
         deliveries.settled_check(told, states),
+        *past.checks(evidence.scores, wire, evidence.kept, partitions, keeping),
+        *timelines.checks(
+            log,
+            folded.counts,
+            evidence.records,
+            evidence.kept.timelines,
+            rules,
+            keeping.timeline_events,
+        ),
     ]
     ids = Counter(score.score_id for score in scores)
     figures = {
@@ -363,6 +305,7 @@ def judge_run(
         "alerts": len({alert.alert_id for alert in told}),
         "alerts repeated on the wire": len(told) - len({alert.alert_id for alert in told}),
     }
+    figures["users whose alerts are not compared"] = len(unsure)
     figures["commands"] = len({command.command_id for command in commands})
     figures["commands obeyed"] = len({a.alert_id for a in told if a.kind in TRANSITION.values()})
     figures |= deliveries.figures(told, received)

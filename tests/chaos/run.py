@@ -24,10 +24,13 @@ from contracts.deliveries import row_id
 from contracts.errors import StoreUnavailable
 from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SCORES, dead_letter
 from ebbtide.guard import Guard
+from history import main as history_worker
+from history.settings import HistorySettings
 from model import artefact
+from runtime import timeline
 from runtime.store import connect
 from tests import servers
-from tests.chaos import channels, history, oracle, state
+from tests.chaos import channels, history, oracle, past, state
 from tests.chaos.commands import Commander
 from tests.chaos.driver import Driver
 from tests.chaos.faults.store import can_mount
@@ -39,9 +42,15 @@ from tests.chaos.tap import Tap
 from tests.receivers import http_receiver
 
 PARTITIONS: Final = 8
-HANDLED: Final = (ACTIVITY, SCORES, ALERTS, COMMANDS)
+READ: Final = (ACTIVITY, SCORES, ALERTS, COMMANDS)
 """Topics our workers read."""
-TOPICS: Final = (*HANDLED, *(dead_letter(topic) for topic in HANDLED))
+HANDLED: Final = (
+    *((topic, topic) for topic in READ),
+    (SCORES, history_worker.LEDGER),
+    (ACTIVITY, timeline.LEDGER),
+)
+"""Those topics, with the name of each one's watermarks: some are read by two services."""
+TOPICS: Final = (*READ, *(dead_letter(topic) for topic in READ))
 AT_ONCE: Final = 3
 """Faults that may overlap."""
 FIRST_FAULT, LAST_FAULT = 0.03, 0.97
@@ -68,6 +77,7 @@ class Order:
     scorers: int = 2
     alerts: int = 2
     deliveries: int = 2
+    histories: int = 2
     gateways: int = 1
     cluster: bool = False
     session_timeout_ms: int = 1_000
@@ -123,6 +133,7 @@ class _Run:
         self._failed: list[str] = []
         self._progress: dict[str, state.Progress] = {}
         self._moment = history.START_MS
+        self._undelivered = float("inf")
         self._between = asyncio.Lock()
 
     async def whole(self, stack: AsyncExitStack) -> Report:
@@ -186,7 +197,7 @@ class _Run:
         stack.push_async_callback(self._fleet.stop)
         first: Mapping[Kind, int] = {
             "scorer": order.scorers, "alerts": order.alerts, "delivery": order.deliveries,
-            "gateway": order.gateways,
+            "history": order.histories, "gateway": order.gateways,
         }  # fmt: skip
         for kind, count in first.items():
             for _ in range(count):
@@ -276,8 +287,9 @@ class _Run:
     async def _look(self) -> None:
         try:
             async with self._redis() as redis:
-                for topic in HANDLED:
-                    self._progress[topic] = await state.progress(redis, topic, PARTITIONS)
+                for topic, ledger in HANDLED:
+                    found = await state.progress(redis, topic, PARTITIONS, ledger)
+                    self._progress[ledger] = found
         except UNKNOWN:
             self._progress.clear()  # nobody knows
 
@@ -360,19 +372,23 @@ class _Run:
 
     async def _until_handled(self) -> None:
         """Until the effects of what is in the logs at this moment are in the store."""
-        for topic in HANDLED:
+        for topic, ledger in HANDLED:
             tap = self._taps[topic]
             while (ends := await tap.ends()) is None:  # noqa: ASYNC110
                 await asyncio.sleep(POLL_S)
             log = tap.log
             deadline = time.monotonic() + self._order.patience_s
-            while not (topic in self._progress and self._progress[topic].reached(log, ends)):
+            while not self._reached(ledger, log, ends):
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"{topic} is not handled: {self._where(topic, ends)}")
+                    where = self._where(topic, ledger, ends)
+                    raise RuntimeError(f"{ledger} is not handled: {where}")
                 await asyncio.sleep(POLL_S)
 
-    def _where(self, topic: str, ends: dict[int, int]) -> str:
-        marks = self._progress[topic].marks if topic in self._progress else ()
+    def _reached(self, ledger: str, log: int, ends: dict[int, int]) -> bool:
+        return ledger in self._progress and self._progress[ledger].reached(log, ends)
+
+    def _where(self, topic: str, ledger: str, ends: dict[int, int]) -> str:
+        marks = self._progress[ledger].marks if ledger in self._progress else ()
         lowest = [min((str(mark) for mark in row), default="-") for row in marks]
         ends_said = {p: f"{self._taps[topic].log}:{end}" for p, end in ends.items()}
         return f"watermarks {lowest}, ends {ends_said}"
@@ -412,20 +428,27 @@ class _Run:
     async def _until_quiet(self, clock_ms: int, *, told: bool = False) -> None:
         """Until all logs are handled, no timer is due by `clock_ms`, and the taps have it all.
 
-        told: until all deliveries are over, too.
+        told: until all deliveries are over, too. Many may wait at the end of a long run: patience
+        begins anew whenever they are fewer.
         """
         deadline = time.monotonic() + self._order.patience_s
         quiet, before = 0, None
+        fewest = self._undelivered = float("inf")
         while quiet < 3:
             await asyncio.sleep(2 * POLL_S)
             now = await self._stillness(clock_ms, told=told)
             quiet = quiet + 1 if now is not None and now == before else 0
             before = now
+            if self._undelivered < fewest:
+                fewest = self._undelivered
+                deadline = time.monotonic() + self._order.patience_s
             if time.monotonic() > deadline:
                 said = [
-                    f"{topic}: {self._where(topic, await self._taps[topic].ends() or {})}"
-                    for topic in HANDLED
+                    f"{ledger}: {self._where(topic, ledger, await self._taps[topic].ends() or {})}"
+                    for topic, ledger in HANDLED
                 ]
+                if told:
+                    said.append(f"deliveries that wait: {self._undelivered:,.0f}")
                 raise RuntimeError(f"not caught up in {self._order.patience_s:.0f} s: {said}")
 
     async def _stillness(self, clock_ms: int, *, told: bool) -> list[int] | None:
@@ -436,16 +459,16 @@ class _Run:
             if ends is None or not await tap.at_end():
                 return None
             lengths.append(sum(ends.values()))
-            if topic in HANDLED and not (
-                topic in self._progress and self._progress[topic].reached(tap.log, ends)
-            ):
+            ledgers = [ledger for read, ledger in HANDLED if read == topic]
+            if not all(self._reached(ledger, tap.log, ends) for ledger in ledgers):
                 return None
         try:
             async with self._redis() as redis:
                 due = await state.earliest_timer(redis, PARTITIONS) <= clock_ms
                 waiting = await state.waiting_commands(redis, PARTITIONS)
                 if told:
-                    waiting += await state.waiting_deliveries(redis, channels.KINDS)
+                    self._undelivered = await state.waiting_deliveries(redis, channels.KINDS)
+                    waiting += int(self._undelivered)
                 if due or waiting:
                     return None
         except UNKNOWN:
@@ -460,6 +483,7 @@ class _Run:
             told = oracle.read_alerts(self._taps[ALERTS].records)
             wanted = {(a.user_id, row_id(a.alert_id, c)) for a in told for c in channels.KINDS}
             deliveries = await state.deliveries(redis, wanted)
+            kept = await state.kept(redis, PARTITIONS)
         rules = AlertsSettings().fold_rules
         evidence = oracle.Evidence(
             activity=self._taps[ACTIVITY].records,
@@ -475,6 +499,7 @@ class _Run:
             waiting_commands=waiting,
             received=list(self._receiver.taken),
             deliveries=deliveries,
+            kept=kept,
         )
         self._log("comparing")
         with (self._order.folder / "evidence.pickle").open("wb") as kept:
@@ -482,7 +507,13 @@ class _Run:
         model = artefact.load(self._order.model_dir)
         began = time.monotonic()
         verdict = await asyncio.to_thread(
-            oracle.judge_run, evidence, rules, self._policy, model, PARTITIONS
+            oracle.judge_run,
+            evidence,
+            rules,
+            self._policy,
+            model,
+            PARTITIONS,
+            past.Keeping.of(HistorySettings(), whole_hours=not self._order.cluster),
         )
         self._log(f"compared in {time.monotonic() - began:.1f} s")
         if self._order.events >= LEAST_EVENTS_FOR_ALERTS and not verdict.figures["alerts"]:

@@ -24,7 +24,9 @@ from tests.chaos.faults import faults
 from tests.chaos.run import Order, Report, run
 
 ROOT: Final = Path(__file__).parents[2]
-PRODUCT: Final = ("contracts", "model", "runtime", "ingest_api", "scorer", "alerts", "ebbtide")
+PRODUCT: Final = (
+    "contracts", "model", "runtime", "ingest_api", "scorer", "alerts", "history", "ebbtide",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,33 @@ SABOTAGES: Final = (
         events=12_000,
         faults=1,
         minutes=0.35,
+    ),
+    Sabotage(
+        "a score that is told twice counts twice in the history",
+        (
+            Patch(
+                "history/fold.py",
+                "trail is not None and order <= trail.order",
+                "trail is not None and order < trail.order",
+            ),
+        ),
+        under="rolled back,promoted",
+        events=20_000,
+        faults=4,
+    ),
+    Sabotage(
+        "hours of the history end with a batch, not with a record",
+        (Patch("history/handler.py", "course.advance(item.clock)", "course.now.clock"),),
+        under="history killed",
+        events=10_000,
+        faults=1,
+    ),
+    Sabotage(
+        "the timeline counts what was sent home twice",
+        (Patch("history/timeline.py", "arrivals.is_repeat(user_id, record.headers)", "False"),),
+        under="scorer killed,rolled back",
+        events=20_000,
+        faults=4,
     ),
 )
 

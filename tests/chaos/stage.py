@@ -75,7 +75,8 @@ class Stage:
 
         Enter it to recreate `topics` or to lose a broker whose log is in memory: what the old
         logs held is in the taps by then, and on leaving the taps expect new logs of these topics.
-        A log that ends otherwise takes accepted events with it, which no worker can prevent.
+        A log that ends otherwise takes accepted events with it, which no worker can prevent; so
+        does one that ends while a fault brings back a Redis from before: be `alone` with it.
         """
         return self.new_log(topics)
 

@@ -18,6 +18,7 @@ from runtime.generations import Reader, current
 from runtime.ledger import Mark
 from runtime.records import RecordStore
 from runtime.store import mget, text
+from tests.chaos.past import Kept
 
 PAGE = 2_000
 
@@ -39,11 +40,11 @@ class Progress:
         )
 
 
-async def progress(redis: Redis, topic: str, partitions: int) -> Progress:
-    """Read a topic's watermarks; raises RedisError or OSError."""
+async def progress(redis: Redis, topic: str, partitions: int, ledger: str) -> Progress:
+    """Read a topic's watermarks of that name; raises RedisError or OSError."""
     fields = [str(partition) for partition in range(partitions)]
     by_shard = await Reader(redis, topic).answers(
-        lambda pipe, shard, generation: pipe.hmget(keys.marks(shard, topic, generation), fields)
+        lambda pipe, shard, generation: pipe.hmget(keys.marks(shard, ledger, generation), fields)
     )
     return Progress(
         tuple(
@@ -129,3 +130,45 @@ async def records(redis: Redis) -> dict[str, np.void]:
         page = users[start : start + PAGE]
         found |= zip(page, await RecordStore(redis, generation).load(page), strict=True)
     return found
+
+
+async def kept(redis: Redis, partitions: int) -> Kept:
+    """Everything the history service keeps; raises RedisError or OSError."""
+    generation = await current(redis, ACTIVITY)
+    trails = await _users_of(redis, "ebb:{??}:h:*", 3)
+    lists = await _users_of(redis, f"ebb:{{??}}:{generation}:ev:*", 4)
+    values: list[bytes | None] = []
+    for start in range(0, len(trails), PAGE):
+        values += await mget(redis, [keys.trail(user) for user in trails[start : start + PAGE]])
+    hashes = [
+        *(keys.population(partition) for partition in range(partitions)),
+        *(
+            keys.tally(shard, partition)
+            for shard in range(SHARDS)
+            for partition in range(partitions)
+        ),
+    ]
+    async with redis.pipeline(transaction=False) as pipe:
+        for user in lists:
+            pipe.lrange(keys.timeline(user, generation), 0, -1)
+        for name in hashes:
+            pipe.hgetall(name)
+        answers: list[Any] = await pipe.execute()
+    return Kept(
+        trails={u: value for u, value in zip(trails, values, strict=True) if value is not None},
+        counts={
+            name: {text(each): value for each, value in fields.items()}
+            for name, fields in zip(hashes, answers[len(lists) :], strict=True)
+            if fields
+        },
+        timelines=dict(zip(lists, answers, strict=False)),
+    )
+
+
+async def _users_of(redis: Redis, pattern: str, parts: int) -> list[str]:
+    """The users who have a key of the pattern, who stand behind so many colons."""
+    found = {
+        key.split(b":", parts)[parts].decode()
+        async for key in redis.scan_iter(match=pattern, count=PAGE)
+    }
+    return sorted(found)

@@ -13,14 +13,19 @@ from contracts.partition import home
 from contracts.record import RECORD, blank_records
 from contracts.times import DAY_MS, HOUR_MS
 from model.fold import fold
+from runtime.timeline import pack
 from tests.chaos.driver import MOST_OF_ONE_USER, chunks
 from tests.chaos.history import Plan, history
-from tests.chaos.oracle import Evidence, Verdict, judge_run, read_log
+from tests.chaos.oracle import Evidence, Verdict, judge_run
+from tests.chaos.past import Keeping, Kept
 from tests.chaos.tap import Tapped
+from tests.chaos.timelines import entries_of
+from tests.chaos.wire import read_log
 from tests.fading_model import FadingModel
 
 NOON = 1_750_000_000_000
 PARTITIONS = 2
+KEEPING = Keeping(points=40, retention_days=730, timeline_events=40)
 
 
 def event(user_id: str, at: int, event_id: str) -> bytes:
@@ -57,12 +62,13 @@ def evidence_of(records: list[Tapped]) -> Evidence:
         timers={},
         accepted_ids=set(log.ids_at_home),
         accepted_places=set(),
+        kept=Kept(timelines={u: list(map(pack, each)) for u, each in entries_of(log).items()}),
     )
 
 
 def differing(evidence: Evidence) -> dict[str, int]:
     """Words of the checks that found a difference, and how many."""
-    verdict: Verdict = judge_run(evidence, FoldRules(), DEFAULT, FadingModel(), PARTITIONS)
+    verdict: Verdict = judge_run(evidence, FoldRules(), DEFAULT, FadingModel(), PARTITIONS, KEEPING)
     return {
         check.promise.split(",")[0]: check.differences
         for check in verdict.checks

@@ -16,6 +16,8 @@ from tests.chaos.faults.steps import whole
 from tests.chaos.stage import Fault, Stage, topic_config
 
 WITHIN_S = 30.0
+UNTIMED = ("redis", *(f"redis:{shard}" for shard in range(3)))
+"""What may not go back in time meanwhile: to before effects of a log that is gone for good."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class TopicRecreated:
 
     async def strike(self, stage: Stage) -> None:
         async with (
-            stage.alone("kafka"),
+            stage.alone("kafka", *UNTIMED),
             stage.between_logs(self.topic),
             _admin(stage) as admin,
         ):
@@ -70,7 +72,7 @@ class LogLost:
         kafka = stage.servers.kafka
         async with stage.alone("kafka"), _admin(stage) as admin:
             topics = await _topics(admin)
-        async with stage.alone("kafka"), stage.between_logs(*topics):
+        async with stage.alone("kafka", *UNTIMED), stage.between_logs(*topics):
             try:
                 await whole(kafka.kill)
                 await asyncio.sleep(stage.random.choice((0.0, 0.5, 2.0)))

@@ -13,7 +13,7 @@ SESSION_S = 1.0
 """EBBTIDE_SESSION_TIMEOUT_MS of a run on embedded servers; native Kafka's least is 6 s."""
 
 
-WORKERS: Final[tuple[Kind, ...]] = ("scorer", "alerts", "delivery")
+WORKERS: Final[tuple[Kind, ...]] = ("scorer", "alerts", "delivery", "history")
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Restarted:
 
 @dataclass(frozen=True)
 class AllKilled:
-    """kill -9 of every scorer, alerts worker and delivery worker in the same moment."""
+    """kill -9 of every worker of every kind in the same moment."""
 
     name: str = "every worker killed"
     needs: frozenset[str] = frozenset()
@@ -193,14 +193,17 @@ FAULTS: tuple[Fault, ...] = (
     Killed("scorer"),
     Killed("alerts"),
     Killed("delivery"),
+    Killed("history"),
     Killed("gateway"),
     Zombie("scorer"),
     Zombie("alerts"),
     Zombie("delivery"),
+    Zombie("history"),
     Stutter("scorer"),
     Added("scorer"),
     Added("alerts"),
     Added("delivery"),
+    Added("history"),
     Restarted("scorer"),
     AllKilled(),
     KilledPublishing(),
