@@ -1,4 +1,5 @@
-"""Who is let in: ASGI middleware in front of all routes, also of the quick way of `/predict`.
+"""Who is let in: ASGI middleware in front of all routes, also of the quick ways of `/predict`
+and `/events`.
 
 It asks, in this order: is the gateway meant by this name (`Host`), who asks, is it a page of ours
 that makes the browser change something, and may they (`access.TABLE`). Nothing of a request's body
@@ -34,8 +35,9 @@ from ingest_api.access import (
     row_of,
 )
 from ingest_api.access_keys import ApiKey, KeysFile
-from ingest_api.audit import Act, AuditStore, Trail, shortened
+from ingest_api.audit import SAID, Act, AuditStore, Trail, shortened
 from ingest_api.guards import guarded
+from ingest_api.mass_reads import MassReads
 from ingest_api.metrics import GatewayMetrics
 from ingest_api.problems import (
     ForeignPage,
@@ -96,6 +98,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, access: Access, metrics: GatewayMetrics, trail: Trail) -> None:
         self._app = app
+        self._reads = MassReads(trail, access.now)
         self._keys = access.keys
         self._now = access.now
         self._hosts = _Hosts(access)
@@ -111,6 +114,10 @@ class Gate:
             if access.sessions is None or access.keys is None
             else Sessions(access.sessions, access.now, hours=access.session_hours)
         )
+
+    async def run(self) -> None:
+        """What goes on beside requests, until cancelled."""
+        await self._reads.run()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -131,12 +138,15 @@ class Gate:
             await self._app(scope, receive, send)
         elif scope["method"] in LOOKING:
             watched = send if self._keys is None else self._while_good(caller, send)
-            await self._app(scope, receive, watched)
+            try:
+                await self._app(scope, receive, self._reads.noting_start(scope, caller, watched))
+            finally:
+                self._reads.answered(scope, caller)
         else:
             await self._noted(scope, caller, receive, send)
 
-    def may_predict(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether a prediction may be answered to these headers without asking any further.
+    def may_write(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether who sends these headers may predict and send events, without asking any further.
 
         False is no refusal: what is unusual is for `__call__` to judge. Of the two, a program with
         a key, and one on this machine, are what matters here.
@@ -318,6 +328,7 @@ class Gate:
                 target=shortened(scope["path"]),
                 status=status,
                 address=(scope.get("client") or ("",))[0],
+                said=shortened(scope.get(SAID, "")),
             )
         )
 

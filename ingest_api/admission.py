@@ -12,7 +12,7 @@ waits as long as it is (Nichols and Jacobson, "Controlling Queue Delay", 2012; f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -84,6 +84,14 @@ class Admission:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._queue = Queue(limits)
+        # Whoever came when the last turn had just read waits for that turn and for this one.
+        self._reading = Queue(
+            replace(
+                limits,
+                standing_wait=limits.standing_wait / 2,
+                burst_wait=limits.burst_wait / 2,
+            )
+        )
         self._in_flight = {True: 0, False: 0}
         self._bytes = 0
 
@@ -109,6 +117,10 @@ class Admission:
             self._in_flight[is_predict] += 1
             self._bytes += body_bytes
         return reason
+
+    def is_read_in_time(self, turn: Moment, now: Moment) -> bool:
+        """Whether what is read now, in a turn of the loop that began then, may be taken on."""
+        return self._reading.is_in_time(turn, now)
 
     def left(self, *, is_predict: bool, body_bytes: int) -> None:
         """Give back what an answered request held."""

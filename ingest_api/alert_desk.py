@@ -119,6 +119,11 @@ class AlertDesk:
         async with self._bounded("reading a user's deliveries"):
             return await deliveries.deliveries_of(self._redis, user_id)
 
+    async def deliveries_called(self, known: str) -> list[Row]:
+        """The delivery of that id, or those of that message; none where nobody knows it."""
+        async with self._bounded("looking up a delivery"):
+            return [slip.row for slip in await Deliveries(self._redis).find(known)]
+
     async def delivery_counts(self, now_ms: int) -> list[tuple[str, State, int]]:
         """Channel, state, and how many."""
         async with self._bounded("counting deliveries"):

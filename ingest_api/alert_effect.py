@@ -20,7 +20,7 @@ from contracts.trials import Cell, Sums, Tally
 from ingest_api import openapi
 from ingest_api.alert_desk import AlertDesk
 from ingest_api.kept import Kept
-from model.effect import PACE_DAYS, WORTHWHILE, Arm, compare
+from model.effect import PACE_DAYS, WORTHWHILE, Arm, compare, levels
 
 KEPT_SECONDS: Final = 30.0
 
@@ -35,7 +35,7 @@ class ArmFigures(msgspec.Struct, frozen=True):
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """Where the difference lies, at 95 %."""
+    """Where the difference lies."""
 
     low: float
     high: float
@@ -55,6 +55,10 @@ class RuleEffect(msgspec.Struct, frozen=True):
     difference: float | None
     """Retention of treated minus control; null while an arm is empty."""
     interval: Interval | None
+    """Of the difference, at `confidence`."""
+    confidence: float
+    """Of the interval, and so of the verdict: .95 of one rule. Of several it is more, so that all
+    intervals of the answer hold at once with 95 %."""
     smallest: float | None
     """The least rise that so many users show, with 80 % power."""
     planned_lift: float
@@ -93,8 +97,9 @@ the next score, so somebody heard of for the first time after the horizon counts
 whatever they did before. It begins when a policy with a holdout is first in force; alerts of before
 that are for `ebbtide alerts effect`, which reads the log.
 
-The interval holds for one look at a number of users stated before (`ebbtide alerts holdout`), and
-for one rule: with many rules, some will seem to help."""
+The intervals hold for one look at a number of users stated before (`ebbtide alerts holdout`).
+Several rules make them wider (Bonferroni): of experiments in which no rule does anything, 5 % or
+fewer call any verdict here."""
 
 
 def router(*, desk: AlertDesk, now: Callable[[], int]) -> APIRouter:
@@ -126,9 +131,8 @@ def effects(sums: Sums, policy: PolicyInForce | None, now_ms: int) -> Effects:
         epoch = policy.holdout.epoch
     of_epoch = {cell: tally for cell, tally in sums.items() if cell.epoch == epoch}
     newest = max(of_epoch, key=lambda cell: cell.day, default=None)
-    rules = sorted({cell.rule for cell in of_epoch})
     return Effects(
-        rules=tuple(_effect(rule, of_epoch, now_ms) for rule in ([None, *rules] if rules else [])),
+        rules=_rules(of_epoch, now_ms),
         epoch=epoch,
         share=None if policy is None else policy.holdout.share,
         horizon_days=None if newest is None else newest.horizon_days,
@@ -137,7 +141,18 @@ def effects(sums: Sums, policy: PolicyInForce | None, now_ms: int) -> Effects:
     )
 
 
-def _effect(rule: str | None, sums: Sums, now_ms: int) -> RuleEffect:
+def _rules(sums: Sums, now_ms: int) -> tuple[RuleEffect, ...]:
+    rules = sorted({cell.rule for cell in sums})
+    if not rules:
+        return ()
+    level = levels(len(rules))
+    return (
+        _effect(None, sums, now_ms, level.together),
+        *(_effect(rule, sums, now_ms, level.each) for rule in rules),
+    )
+
+
+def _effect(rule: str | None, sums: Sums, now_ms: int, confidence: float) -> RuleEffect:
     cells = {cell: tally for cell, tally in sums.items() if rule in (None, cell.rule)}
     settled = {cell: tally for cell, tally in cells.items() if _is_settled(cell, now_ms)}
     arms = {
@@ -152,6 +167,7 @@ def _effect(rule: str | None, sums: Sums, now_ms: int) -> RuleEffect:
         waiting=everybody - treated.users - control.users,
         per_day=_pace(cells, now_ms),
         planned_lift=WORTHWHILE,
+        confidence=confidence,
     )
     return RuleEffect(
         rule=rule,
@@ -161,6 +177,7 @@ def _effect(rule: str | None, sums: Sums, now_ms: int) -> RuleEffect:
         waiting=found.waiting,
         difference=found.difference,
         interval=None if found.interval is None else Interval(*found.interval),
+        confidence=found.confidence,
         smallest=found.smallest,
         planned_lift=found.planned_lift,
         alerts_needed=found.alerts_needed,

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.alerts import AlertKind, Arm, ChurnAlert, Severity
@@ -15,7 +16,8 @@ from ingest_api import openapi
 from ingest_api.alert_commands import AlertId
 from ingest_api.alert_desk import AlertDesk
 from ingest_api.deliveries import Delivery, delivery_of
-from ingest_api.pages import NextCursor, moment, once, place_of, text_of
+from ingest_api.mass_reads import further_page
+from ingest_api.pages import MOST, NextCursor, moment, once, place_of, text_of
 from ingest_api.problems import FieldError, Invalid, UnknownAlert
 from runtime.alert_history import KEPT_MS, OPEN_STATES, STATE_AFTER, State, Wanted
 
@@ -67,6 +69,7 @@ def router(*, desk: AlertDesk, now: Callable[[], int]) -> APIRouter:
         responses=openapi.responses({200: openapi.of(Alerts, "Newest first.")}, 422, 503),
     )
     async def list_alerts(  # noqa: PLR0917 - one for each filter
+        request: Request,
         kind: Annotated[tuple[AlertKind, ...], Query(description="Only these.")] = (),
         state: Annotated[tuple[State, ...], Query(description="Only these.")] = (),
         rule: Annotated[tuple[str, ...], Query(description="Only of these rules.")] = (),
@@ -96,6 +99,8 @@ def router(*, desk: AlertDesk, now: Callable[[], int]) -> APIRouter:
             page = await desk.open(wanted, limit=limit, after=after)
         else:
             page = await desk.alerts(wanted, limit=limit, after=after)
+        if cursor or limit > MOST:
+            further_page(request, len(page.alerts))
         count = await desk.count_open(now() - KEPT_MS)
         return openapi.reply(Alerts(page.alerts, text_of(page.next), count))
 

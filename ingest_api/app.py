@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from contracts.activity import FoldRules
+from contracts.default_rule import first_stated
 from ingest_api import (
     alert_commands,
     alert_effect,
@@ -40,6 +41,7 @@ from ingest_api import (
     population,
     predict,
     problems,
+    replay,
     session_routes,
     storm,
     system,
@@ -61,6 +63,7 @@ from ingest_api.log import ActivityLog
 from ingest_api.predictions import Predictor
 from ingest_api.publishing import EventWriter
 from ingest_api.quick import QuickPredict
+from ingest_api.quick_events import QuickEvents
 from ingest_api.records import UserReader
 from ingest_api.shedding import Shedding
 from ingest_api.snapshots import Snapshots
@@ -85,6 +88,7 @@ class Gateway(FastAPI):
     front: Shedding
     turns: Turns
     quick: QuickPredict
+    quick_events: QuickEvents
     """Asked by the server before `front` is."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,9 +105,10 @@ def create_app(
     log: ActivityLog,
     reader: UserReader,
     clock: Literal["wall", "stream"] = "wall",
-    alert_threshold: float = 0.7,
+    alert_threshold: float | None = None,
     rules: FoldRules = FoldRules(),  # noqa: B008 - a frozen value
     now: Callable[[], int] = wall_ms,
+    wall: Callable[[], int] | None = None,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     registry: CollectorRegistry | None = None,
     feed: AlertFeed | None = None,
@@ -120,8 +125,11 @@ def create_app(
     for its requests. machine: what `/system`, `/dead-letters` and `/model/drift` look at; without
     one, those are not there. told: what lies beside the model. background: run from start to end
     of the app; when one fails, `on_failure` is called, for a gateway must not live on half-working.
-    access: who may ask; by default everybody on this machine.
+    access: who may ask; by default everybody on this machine. alert_threshold: what somebody set;
+    None leaves it to the model. wall: epoch ms, the time of people and of deliveries, whatever the
+    data's is; None: the same.
     """
+    threshold = first_stated(alert_threshold, model.alert_threshold)
     measures = metrics.GatewayMetrics(registry or CollectorRegistry())
     writer = EventWriter(clock)
     snapshots = Snapshots(log, writer, measures, now)
@@ -133,7 +141,7 @@ def create_app(
         model=model,
         reader=reader,
         moments=moments_of,
-        alert_threshold=alert_threshold,
+        alert_threshold=threshold,
         explainer=explainer,
         rules=rules,
     )
@@ -142,7 +150,7 @@ def create_app(
         model=model,
         reader=reader,
         moments=users.moments,
-        alert_threshold=alert_threshold,
+        alert_threshold=threshold,
         explainer=explainer,
         rules=rules,
         now=now,
@@ -152,9 +160,8 @@ def create_app(
         # Beside the first requests, so that no question for reasons waits for it.
         await beside(explainer.prepare)
 
-    running = [*background, snapshots.run, trail.run, prepare]
-    if feed is not None:
-        running.append(feed.run)
+    followed = [] if feed is None else [feed.run]
+    running = [*background, snapshots.run, trail.run, prepare, *followed]
     if access.keys is not None:
         running.append(access.keys.watch)
     app = Gateway(
@@ -173,9 +180,13 @@ def create_app(
     trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
     gate = Gate(Guarded(app.routes_only), access, measures, trail)
+    running.append(gate.run)
     app.front = Shedding(across_origins(gate, access), measures, limits)
     app.turns = Turns(app.front)
-    app.quick = QuickPredict(predictor, snapshots, measures, gate.may_predict)
+    app.quick = QuickPredict(predictor, snapshots, measures, gate.may_write)
+    app.quick_events = QuickEvents(
+        log, writer, now, measures, takes=app.front.takes, may=gate.may_write
+    )
     app.include_router(
         predict.router(predictor=predictor, snapshots=snapshots, score_record=users.score_record)
     )
@@ -194,16 +205,24 @@ def create_app(
         alert_effect.router(desk=reader.desk, now=now),
         # Behind the others: its path for one alert takes any name.
         alert_list.router(desk=reader.desk, now=now),
-        deliveries.router(desk=reader.desk, now=now),
-        storm.router(desk=reader.desk, now=now),
+        deliveries.router(desk=reader.desk, now=wall or now),
+        storm.router(desk=reader.desk, now=wall or now),
         policy.router(desk=reader.desk),
     ):
         app.include_router(of_desk)
-    app.include_router(model_page.router(model=model, beside=told))
+    app.include_router(model_page.router(model=model, beside=told, alert_threshold=threshold))
     if machine is not None:
         app.include_router(population.router(redis=machine.redis))
         for routes in _operation(
-            machine, model, told, log=log, reader=reader, moments=moments_of, clock=clock
+            machine,
+            model,
+            told,
+            log=log,
+            reader=reader,
+            moments=moments_of,
+            clock=clock,
+            rules=rules,
+            now=now,
         ):
             app.include_router(routes)
     app.include_router(
@@ -212,6 +231,7 @@ def create_app(
             kafka=health.Dependency(log.ping),
             redis=health.Dependency(reader.ping),
             registry=measures.registry,
+            now=now,
         )
     )
 
@@ -259,6 +279,8 @@ def _operation(
     reader: UserReader,
     moments: Callable[[np.ndarray], Awaitable[np.ndarray]],
     clock: Literal["wall", "stream"],
+    rules: FoldRules,
+    now: Callable[[], int],
 ) -> list[APIRouter]:
     """What those who look after the machine and the model ask for."""
     look = system.Look(machine, ping_kafka=log.ping, clock=clock, model_version=model.version)
@@ -266,9 +288,19 @@ def _operation(
         model, told.quality, machine.redis, load=reader.load, moments=moments, now=machine.now
     )
     letters = dead_letters.LetterLook(machine.letters, machine.ends)
+    replays = replay.Replays(
+        boxes=machine.boxes,
+        redis=machine.redis,
+        ends=machine.ends,
+        load=reader.load,
+        rules=rules,
+        now=now,
+        done=letters.forget,
+    )
     return [
         system.router(look=look),
         dead_letters.router(look=letters),
+        replay.router(replays=replays),
         drift.router(drift=live),
     ]
 

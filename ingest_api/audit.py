@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from fastapi import APIRouter, Query
 from redis.asyncio import Redis
+from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.errors import StoreUnavailable
@@ -30,10 +31,17 @@ QUEUED_MOST: Final = 1_000
 WRITTEN_MOST: Final = 100
 SECONDS: Final = 2.0
 MOST_CHARACTERS: Final = 300
+SAID: Final = "ebbtide.said"
+"""In the ASGI scope: what an act is to say."""
+
+
+Kind = Literal["action", "read"]
+"""`read`: somebody took out what is known of many. Kept apart, so that reading, which a key with
+less may do, pushes no action out."""
 
 
 class Act(msgspec.Struct, frozen=True):
-    """One thing somebody did, or was refused."""
+    """One thing somebody did, was refused, or read of many people."""
 
     at: datetime
     """When it was answered, by the gateway's wall clock."""
@@ -48,6 +56,9 @@ class Act(msgspec.Struct, frozen=True):
     """What it was answered: 2xx, it was taken on."""
     address: str
     """Of the client, as far as trusted proxies tell."""
+    said: str = ""
+    """What was asked for, and what came of it, where the action and target do not tell."""
+    kind: Kind = "action"
 
 
 class Acts(msgspec.Struct, frozen=True):
@@ -61,13 +72,16 @@ class Acts(msgspec.Struct, frozen=True):
 class AuditStore(Protocol):
     """Where people look. Everything raises StoreUnavailable."""
 
-    async def append(self, acts: Sequence[bytes]) -> None:
-        """Keep these, and forget the oldest beyond KEPT."""
+    async def append(self, acts: Sequence[bytes], kind: Kind) -> None:
+        """Keep these, and forget the oldest of their kind beyond KEPT."""
         ...
 
-    async def latest(self, limit: int, skip: int) -> list[bytes]:
+    async def latest(self, limit: int, skip: int, kind: Kind) -> list[bytes]:
         """Newest first, without the `skip` newest."""
         ...
+
+
+_LISTS: Final[dict[Kind, str]] = {"action": keys.AUDIT, "read": keys.AUDIT_READS}
 
 
 class RedisAudit:
@@ -76,18 +90,18 @@ class RedisAudit:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def append(self, acts: Sequence[bytes]) -> None:
+    async def append(self, acts: Sequence[bytes], kind: Kind) -> None:
         with redis_errors("keeping the audit log"):
             async with asyncio.timeout(SECONDS):
                 pipe = self._redis.pipeline(transaction=True)
-                pipe.rpush(keys.AUDIT, *acts)
-                pipe.ltrim(keys.AUDIT, -KEPT, -1)
+                pipe.rpush(_LISTS[kind], *acts)
+                pipe.ltrim(_LISTS[kind], -KEPT, -1)
                 await pipe.execute()
 
-    async def latest(self, limit: int, skip: int) -> list[bytes]:
+    async def latest(self, limit: int, skip: int, kind: Kind) -> list[bytes]:
         with redis_errors("reading the audit log"):
             async with asyncio.timeout(SECONDS):
-                found = await self._redis.lrange(keys.AUDIT, -skip - limit, -skip - 1)
+                found = await self._redis.lrange(_LISTS[kind], -skip - limit, -skip - 1)
         return cast("list[bytes]", found)[::-1]
 
 
@@ -116,9 +130,16 @@ class Trail:
                 acts.append(self._queue.get_nowait())
             try:
                 assert self._store is not None  # or nothing is queued
-                await self._store.append([msgspec.json.encode(act) for act in acts])
+                for kind in _LISTS:
+                    if of_kind := [msgspec.json.encode(act) for act in acts if act.kind == kind]:
+                        await self._store.append(of_kind, kind)
             except StoreUnavailable as error:
                 logger.warning("audit_not_kept", acts=len(acts), reason=str(error))
+
+
+def tell(request: Request, said: str) -> None:
+    """Let the act of this request say more; of several sayings the last one holds."""
+    request.scope[SAID] = said
 
 
 def shortened(path: str) -> str:
@@ -145,15 +166,20 @@ def router(store: AuditStore | None) -> APIRouter:
         "/audit",
         summary="Who did what",
         description="Actions (all that needs the scope `operate`), also refused ones, logins and "
-        "logouts. The latest are kept; the gateways' logs have all, as events called `audit`.",
+        "logouts; and, as another list, exports and reading on through lists of users. The latest "
+        "of each are kept; the gateways' logs have all, as events called `audit`.",
         responses=openapi.responses({200: openapi.of(Acts, "Newest first.")}, 422, 503),
     )
     async def list_acts(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         skip: Annotated[int, Query(ge=0, le=KEPT, description="Leave out the newest.")] = 0,
+        kind: Annotated[
+            Kind,
+            Query(description="`action`: what was done. `read`: who took out lists of users."),
+        ] = "action",
     ) -> Response:
         try:
-            found = await store.latest(limit, skip)
+            found = await store.latest(limit, skip, kind)
         except StoreUnavailable as error:
             raise AuditUnavailable(str(error)) from error
         acts = tuple(msgspec.json.decode(each, type=Act) for each in found)

@@ -149,6 +149,12 @@ def _in_words(kind: msgspec.inspect.Type) -> str:
             words = f"a number from {low:g} to {high:.0f}"
         case msgspec.inspect.BoolType():
             words = "true or false"
+        case msgspec.inspect.StrType(pattern=str(pattern)):
+            words = f"a text that matches {pattern}"
+        case msgspec.inspect.StrType(min_length=None, max_length=high):
+            words = f"a text of at most {high} characters"
+        case msgspec.inspect.VarTupleType(each, min_length=low, max_length=high):
+            words = f"a list of {low} to {high}, each of them {_in_words(each)}"
         case msgspec.inspect.StrType(min_length=low, max_length=high):
             words = f"a text of {low} to {high} characters"
         case msgspec.inspect.LiteralType(values):

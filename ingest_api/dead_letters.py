@@ -116,6 +116,10 @@ class LetterLook:
         newest, age = await self._looks[topic].with_age()
         return newest, round(age, 1)
 
+    def forget(self, topic: str) -> None:
+        """Look anew for who asks next: what became of letters has changed."""
+        self._looks[topic].forget()
+
     async def _look(self, topic: str) -> Newest:
         name = dead_letter(topic)
         found = (await self._ends.of([name])).get(name)

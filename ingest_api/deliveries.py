@@ -18,6 +18,7 @@ from ingest_api import bodies, openapi
 from ingest_api.access import actor
 from ingest_api.alert_desk import AlertDesk
 from ingest_api.kept import Kept
+from ingest_api.mass_reads import further_page
 from ingest_api.pages import Limit, NextCursor, once, place_of, text_of
 from ingest_api.problems import FieldError, Invalid, UnknownDelivery
 from runtime.deliveries import Wanted
@@ -95,7 +96,7 @@ class Resent(msgspec.Struct, frozen=True):
 
 
 def router(*, desk: AlertDesk, now: Callable[[], int]) -> APIRouter:
-    """The routes, over what is stored. now: epoch ms."""
+    """The routes, over what is stored. now: epoch ms, as the delivery worker has it."""
     routes = APIRouter(tags=["deliveries"])
     counted = Kept(lambda: desk.delivery_counts(now()), COUNTED_SECONDS)
     off = Kept(desk.switched_off, COUNTED_SECONDS)
@@ -112,26 +113,38 @@ def router(*, desk: AlertDesk, now: Callable[[], int]) -> APIRouter:
         ),
     )
     async def list_deliveries(  # noqa: PLR0917 - one for each filter
+        request: Request,
         channel: Annotated[tuple[str, ...], Query(description="Only of these.")] = (),
         state: Annotated[tuple[State, ...], Query(description="Only these.")] = (),
         user: Annotated[str, Query(max_length=256, description="Only about them.")] = "",
         alert: Annotated[
             str, Query(max_length=256, description="An `alert_id`, or a `dedup_key`.")
         ] = "",
+        named: Annotated[
+            str,
+            Query(
+                alias="id",
+                max_length=512,
+                description="A delivery's `id`, or a `message_id` for all its channels.",
+            ),
+        ] = "",
         limit: Limit = 50,
         cursor: NextCursor = "",
     ) -> Response:
         wanted = Wanted(channels=channel, states=state)
         following = None
-        if not (user or alert):
+        if not (user or alert or named):
             page = await desk.deliveries(wanted, limit=limit, after=place_of(cursor))
             rows, following = page.rows, text_of(page.next)
+            if cursor:
+                further_page(request, len(rows))
         else:
             if cursor:
                 raise Invalid(
                     [FieldError("cursor", "leave it out: those of one user are one page")]
                 )
-            rows = tuple(filter(wanted.holds, await of_one(user, alert)))
+            found = await desk.deliveries_called(named) if named else await of_one(user, alert)
+            rows = tuple(row for row in found if wanted.holds(row) and is_of(row, user, alert))
         return openapi.reply(
             DeliveryList(
                 deliveries=tuple(map(delivery_of, rows)),
@@ -150,8 +163,7 @@ def router(*, desk: AlertDesk, now: Callable[[], int]) -> APIRouter:
             if found is None or user not in ("", found.user_id):
                 return []
             user = found.user_id
-        rows = await desk.deliveries_of(user)
-        return [row for row in rows if alert in ("", row.message_id, row.dedup_key)]
+        return await desk.deliveries_of(user)
 
     @routes.post(
         "/deliveries/{delivery_id}/resend",
@@ -187,6 +199,11 @@ def router(*, desk: AlertDesk, now: Callable[[], int]) -> APIRouter:
         return openapi.reply(Resent(done), 202)
 
     return routes
+
+
+def is_of(row: Row, user: str, alert: str) -> bool:
+    """Whether it is about that user and of that alert or episode; an empty one does not choose."""
+    return user in ("", row.user_id) and alert in ("", row.message_id, row.dedup_key)
 
 
 def delivery_of(row: Row) -> Delivery:

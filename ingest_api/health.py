@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.responses import Response
 
 from contracts.errors import Unavailable
+from contracts.times import from_ms
 from ingest_api import openapi
 from ingest_api.problems import NotReady
 
@@ -34,6 +36,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """Its version."""
     kafka: str
     redis: str
+    as_of: datetime
+    """This gateway's now, of this machine or of the log: what a page counts ages from."""
 
 
 class Dependency:
@@ -66,9 +70,14 @@ class Dependency:
 
 
 def router(
-    *, model_version: str, kafka: Dependency, redis: Dependency, registry: CollectorRegistry
+    *,
+    model_version: str,
+    kafka: Dependency,
+    redis: Dependency,
+    registry: CollectorRegistry,
+    now: Callable[[], int],
 ) -> APIRouter:
-    """The routes, over what they ask."""
+    """The routes, over what they ask. now: epoch ms."""
     routes = APIRouter(tags=["operation"])
 
     @routes.get(
@@ -94,7 +103,9 @@ def router(
         states = await asyncio.gather(kafka.state(), redis.state())
         if need == "events" and states[0] != OK:
             raise NotReady(*states)
-        return openapi.reply(Ready(model=model_version, kafka=states[0], redis=states[1]))
+        return openapi.reply(
+            Ready(model=model_version, kafka=states[0], redis=states[1], as_of=from_ms(now()))
+        )
 
     @routes.get(
         "/metrics",

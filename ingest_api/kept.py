@@ -38,3 +38,7 @@ class Kept(Generic[Answer]):
                 self._answer = self._clock(), found
             at, answer = self._answer
             return answer, self._clock() - at
+
+    def forget(self) -> None:
+        """Ask anew for who comes next."""
+        self._answer = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -13,8 +13,9 @@ from aiokafka.errors import KafkaError
 
 from contracts.errors import ChurnError, LogUnavailable
 from contracts.topics import ACTIVITY, COMMANDS
+from ingest_api.outbox import Outbox, Told
 from ingest_api.problems import NotAcknowledged
-from runtime.kafka import Message, batches, by_home, ensure_topics, producer
+from runtime.kafka import Message, ensure_topics, producer
 from runtime.settings import ServiceSettings
 
 logger = structlog.get_logger(__name__)
@@ -35,6 +36,14 @@ class ActivityLog(Protocol):
         """Publish to the users' homes; raises NotAcknowledged saying how many arrived."""
         ...
 
+    def post(self, message: Message, told: Told) -> bool:
+        """Publish an activity event to its user's home, and call `told` later.
+
+        False, and nothing is published, where that cannot be begun at once: `publish` can, or says
+        why it cannot.
+        """
+        ...
+
     async def ping(self) -> None:
         """One round trip; raises LogUnavailable."""
         ...
@@ -49,6 +58,7 @@ class KafkaLog:
         self._settings = settings
         self._timeout = timeout_seconds
         self._producer: AIOKafkaProducer | None = None
+        self._outbox: Outbox | None = None
         self._trouble = "not connected yet"
         self._suspect = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
@@ -75,34 +85,15 @@ class KafkaLog:
                 await asyncio.wait(self._closing)
 
     async def publish(self, messages: Sequence[Message], topic: str = ACTIVITY) -> None:
-        connected = self._producer
-        if connected is None:
+        outbox = self._outbox
+        if outbox is None:
             raise NotAcknowledged(self._trouble)
-        handed_over: list[tuple[asyncio.Future[Any], int]] = []
-        reason = f"no acknowledgement within {self._timeout:g} s"
-        try:
-            async with asyncio.timeout(self._timeout):
-                partitions = len(await connected.partitions_for(topic))
-                for partition, group in by_home(messages, partitions).items():
-                    handed_over += await _hand_over(connected, topic, partition, group)
-                await asyncio.wait([future for future, _ in handed_over])
-        except (KafkaError, OSError) as error:
-            reason = repr(error)
-        except TimeoutError:
-            pass
-        acknowledged = 0
-        for future, count in handed_over:
-            failure = _failure(future)
-            if failure is None:
-                acknowledged += count
-            elif future.done():
-                reason = repr(failure)
+        acknowledged, reason = await outbox.deliver(messages, topic)
         if acknowledged < len(messages):
-            self._trouble = f"Kafka: {reason}"
-            self._suspect.set()
-            raise NotAcknowledged(
-                f"Kafka acknowledged {acknowledged} of {len(messages)}: {reason}", acknowledged
-            )
+            raise not_acknowledged(acknowledged, len(messages), reason)
+
+    def post(self, message: Message, told: Told) -> bool:
+        return self._outbox is not None and self._outbox.post(message, ACTIVITY, told)
 
     async def ping(self) -> None:
         if self._producer is None:
@@ -130,6 +121,7 @@ class KafkaLog:
         """Offer the connection until it is found broken."""
         self._suspect.clear()
         self._producer = connected
+        outbox = self._outbox = Outbox(connected, timeout_seconds=self._timeout, doubt=self._doubt)
         try:
             while True:
                 with suppress(TimeoutError):
@@ -140,8 +132,14 @@ class KafkaLog:
             self._trouble = str(error)
             logger.warning("kafka_lost", reason=str(error))
         finally:
-            self._producer = None
+            self._producer = self._outbox = None
+            outbox.close(self._trouble)
             self._close(connected)
+
+    def _doubt(self, reason: str) -> None:
+        """The connection may be broken."""
+        self._trouble = f"Kafka: {reason}"
+        self._suspect.set()
 
     async def _look_up(self, connected: AIOKafkaProducer) -> None:
         """Ask a broker for the topic; raises LogUnavailable, also when the topic is gone."""
@@ -167,41 +165,6 @@ class KafkaLog:
         task.add_done_callback(self._closing.discard)
 
 
-async def _hand_over(
-    to: AIOKafkaProducer, topic: str, partition: int, messages: Sequence[Message]
-) -> list[tuple[asyncio.Future[Any], int]]:
-    """Give one partition's messages to the client; futures with how many each stands for."""
-    if len(messages) == 1:
-        # Single events of many requests share batches while an earlier batch is on its way.
-        (one,) = messages
-        future = await to.send(
-            topic,
-            one.value,
-            one.key,
-            partition,
-            timestamp_ms=one.timestamp_ms,
-            headers=list(one.headers),
-        )
-        return [(_retrieved(future), 1)]
-    return [
-        (
-            _retrieved(await to.send_batch(batch, topic, partition=partition)),
-            batch.record_count(),
-        )
-        for batch in batches(to, messages)
-    ]
-
-
-def _retrieved(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
-    """The future, its failure seen to: one that comes after the timeout has nobody waiting."""
-    future.add_done_callback(_failure)
-    return future
-
-
-def _failure(future: asyncio.Future[Any]) -> BaseException | None:
-    """Why the future stands for nothing acknowledged; None if it does."""
-    if not future.done():
-        return TimeoutError("no answer yet")
-    if future.cancelled():
-        return TimeoutError("given up")
-    return future.exception()
+def not_acknowledged(acknowledged: int, count: int, reason: str | None) -> NotAcknowledged:
+    """What to tell who sent so many messages."""
+    return NotAcknowledged(f"Kafka acknowledged {acknowledged} of {count}: {reason}", acknowledged)

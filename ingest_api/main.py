@@ -32,8 +32,10 @@ from ingest_api.system import Machine
 from model.artefact import Model, load, load_beside, require_rules
 from runtime import logs
 from runtime.clock import wall_ms
+from runtime.letter_box import LetterBox
 from runtime.letter_log import LetterLog
 from runtime.log_ends import LogEnds
+from runtime.settings import stated
 from runtime.store import connect
 from runtime.tail import tail
 
@@ -141,13 +143,14 @@ def _serve(
         log=log,
         reader=reader,
         clock=settings.clock,
-        alert_threshold=settings.alert_threshold,
+        alert_threshold=stated(settings.alert_threshold),
         rules=settings.fold_rules,
         limits=settings.limits,
         now=stream_now if settings.clock == "stream" else wall_ms,
+        wall=wall_ms,
         registry=registry,
         feed=feed,
-        machine=Machine(redis, ends, LetterLog(settings)),
+        machine=Machine(redis, ends, LetterLog(settings), partial(LetterBox, settings)),
         told=load_beside(settings.model_dir, model.manifest),
         access=Access(
             keys=key_file,

@@ -13,7 +13,7 @@ from contracts.events import MAX_TENURE_DAYS, MAX_TOTAL_MINUTES, MAX_TOTAL_PAGES
 from ingest_api import openapi
 from model.artefact import Beside, Model, Period
 from model.features import FEATURES, PREDICT_INPUTS, Feature
-from model.figures import Check, Figures, PeriodCheck
+from model.figures import AlertThreshold, Check, Figures, PeriodCheck
 from model.quality import Quality
 
 # What the request may state is narrower than what a record may come to.
@@ -54,7 +54,12 @@ class ModelPage(msgspec.Struct, frozen=True):
     class_cutoff: float
     """Probability from which `prediction` is "1"."""
     levels: tuple[float, ...]
-    """Rungs of the risk ladder; alert thresholds snap upward to them."""
+    """Rungs of the risk ladder; alert thresholds snap to the nearest."""
+    alert_threshold: float
+    """Where alerts open that no policy file says otherwise of: the rung next to what was set, else
+    the model's own, else to 0.7."""
+    alert_choice: AlertThreshold | None
+    """The model's own and what it was chosen by; null: it states none."""
     silence_grid_days: float
     """No score beyond this much silence."""
     trained: Period
@@ -99,8 +104,8 @@ class QualityPage(msgspec.Struct, frozen=True):
     """null: the model was trained by a release that did not keep it, or it was not copied."""
 
 
-def model_page(model: Model, has_report: bool = False) -> ModelPage:
-    """The page of a loaded model."""
+def model_page(model: Model, alert_threshold: float, has_report: bool = False) -> ModelPage:
+    """The page of a loaded model; alert_threshold: what is in force."""
     manifest = model.manifest
     chosen = manifest.candidates.get(manifest.candidate)
     return ModelPage(
@@ -112,6 +117,8 @@ def model_page(model: Model, has_report: bool = False) -> ModelPage:
         chosen_because=manifest.chosen_because,
         class_cutoff=model.class_cutoff,
         levels=manifest.levels,
+        alert_threshold=min(manifest.levels, key=lambda rung: abs(rung - alert_threshold)),
+        alert_choice=manifest.alert_threshold,
         silence_grid_days=round(manifest.grid_hours[-1] / 24, 2),
         trained=manifest.training,
         validated_from=manifest.validated_from,
@@ -158,10 +165,10 @@ REPORT_POLICY: Final = (
 itself and do nothing."""
 
 
-def router(*, model: Model, beside: Beside) -> APIRouter:
+def router(*, model: Model, beside: Beside, alert_threshold: float) -> APIRouter:
     """The routes of a loaded model and of what is told of it."""
     routes = APIRouter(tags=["model"])
-    page = model_page(model, beside.report is not None)
+    page = model_page(model, alert_threshold, beside.report is not None)
     quality = QualityPage(model.version, beside.quality)
 
     @routes.get(

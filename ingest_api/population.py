@@ -1,7 +1,7 @@
 """`GET /population`: how many users stand in each risk band, how that went, and who was right.
 
 What the history worker stored per partition is summed up here; nothing is estimated. Users of whom
-little is known, who have cancelled, or whom a simulated model judges are counted apart.
+little is known, who have cancelled or lapsed, or whom a simulated model judges are counted apart.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from starlette.responses import Response
 
 from contracts.bands import BANDS, CELLS, KINDS, bounds, cell_of
+from contracts.lapse import lapsed_after_days
 from contracts.population import Closing, ModelMark
 from contracts.times import DAY_MS, HOUR_MS, from_ms, from_ms_or_none
 from contracts.workers import BEAT_SECONDS, SILENT_SECONDS
@@ -44,6 +45,9 @@ COHORT_DAYS: Final = 28
 MOST_UNKNOWN: Final = 0.01
 """Of a day's users, may have come back at a time that is not known: a backlog read in large steps
 hides when."""
+MOST_LATE: Final = 0.1
+"""Scores of a day told after its end, for each user of its cohorts: of a day that was read in large
+steps the beginning is known, or nothing."""
 SAME_CHANGE_MS: Final = DAY_MS
 """Partitions meet a new model at different times: within this it is one change."""
 
@@ -56,6 +60,19 @@ class BandUsers(msgspec.Struct, frozen=True):
     """Without a rhythm of their own there is little to judge them by."""
     cancelled: int
     """They have cancelled, and done nothing since."""
+
+
+class Lapsed(msgspec.Struct, frozen=True):
+    """Users silent for so long that no risk is told of them any more, whatever it was; in no band.
+
+    Neither those who have cancelled nor those with little evidence, who are left out anyway.
+    """
+
+    after_days: int
+    """Of silence; a user lapses with the first UTC day that begins later."""
+    users: int
+    simulated: int
+    """The same, judged by a simulated model."""
 
 
 class Stayed(msgspec.Struct, frozen=True):
@@ -92,6 +109,8 @@ class TrendPoint(msgspec.Struct, frozen=True):
     """The same, judged by a simulated model."""
     left_out: int
     """Users with little evidence, and those who have cancelled."""
+    lapsed: int
+    """In none of these."""
     activity: int
     """Scores in that time because somebody did something."""
     scores: int
@@ -130,6 +149,8 @@ class Population(msgspec.Struct, frozen=True, kw_only=True):
     scored_at: datetime | None
     """The latest moment of a score that is counted."""
     bands: tuple[RiskBand, ...]
+    lapsed: Lapsed | None
+    """null: no model was met yet."""
     range: Range
     step_seconds: int
     trend: tuple[TrendPoint, ...]
@@ -159,19 +180,29 @@ class Step:
 
     number: int
     counts: list[int]
+    lapsed: list[int]
+    """Of `counts`."""
     activity: int
     scores: int
+
+    def standing(self, cell: int) -> int:
+        """Users of a cell who have not lapsed."""
+        return self.counts[cell] - self.lapsed[cell]
+
+    def all_lapsed(self, first_standing: int) -> int:
+        """Those who would be counted else, of all bands."""
+        return sum(self.lapsed[cell_of(band, first_standing)] for band in range(BANDS))
 
 
 def of_courses(courses: Sequence[Course], span: Range) -> Population:
     """What the partitions come to."""
     size, count = _STEPS[span]
     if not courses:
-        empty = [0] * CELLS
+        empty = Step(0, [0] * CELLS, [0] * CELLS, 0, 0)
         bands = tuple(_band(band, empty, {}) for band in range(BANDS))
         return Population(
-            as_of=None, scored_at=None, bands=bands, range=span, step_seconds=size // 1000,
-            trend=(), models=(), gaps=(), cohorts=None,
+            as_of=None, scored_at=None, bands=bands, lapsed=None, range=span,
+            step_seconds=size // 1000, trend=(), models=(), gaps=(), cohorts=None,
         )  # fmt: skip
     clock = max(course.now.clock for course in courses)
     steps = summed(courses, clock // size, size)
@@ -179,6 +210,7 @@ def of_courses(courses: Sequence[Course], span: Range) -> Population:
     now = Step(
         clock // size,
         _added(course.now.counts for course in courses),
+        _added(_or_none(course.now.lapsed) for course in courses),
         sum(_since(course, size)[0] for course in courses),
         sum(_since(course, size)[1] for course in courses),
     )
@@ -189,7 +221,10 @@ def of_courses(courses: Sequence[Course], span: Range) -> Population:
     return Population(
         as_of=from_ms(clock),
         scored_at=from_ms_or_none(max(course.now.scored_at for course in courses)),
-        bands=tuple(_band(band, now.counts, mature) for band in range(BANDS)),
+        bands=tuple(_band(band, now, mature) for band in range(BANDS)),
+        lapsed=None
+        if horizon is None
+        else Lapsed(lapsed_after_days(horizon), now.all_lapsed(0), now.all_lapsed(len(KINDS))),
         range=span,
         step_seconds=size // 1000,
         trend=(
@@ -220,8 +255,12 @@ def summed(courses: Sequence[Course], until: int, size: int) -> list[Step]:
     if not known:
         return []
     first = min(known)
+    nobody = ([0] * CELLS, [0] * CELLS)
     last = [
-        course.now.counts if course.now.clock // size < first else [0] * CELLS for course in courses
+        (course.now.counts, _or_none(course.now.lapsed))
+        if course.now.clock // size < first
+        else nobody
+        for course in courses
     ]
     steps = []
     for number in range(first, until):
@@ -229,15 +268,16 @@ def summed(courses: Sequence[Course], until: int, size: int) -> list[Step]:
         for i, course in enumerate(courses):
             closing: Closing | None = closings[i].get(number)
             if closing is not None:
-                last[i] = closing.counts
+                last[i] = closing.counts, _or_none(closing.lapsed)
                 activity += closing.activity
                 scores += closing.scores
             elif number == course.now.clock // size:
-                last[i] = course.now.counts
+                last[i] = course.now.counts, _or_none(course.now.lapsed)
                 so_far = _since(course, size)
                 activity += so_far[0]
                 scores += so_far[1]
-        steps.append(Step(number, _added(last), activity, scores))
+        counts, lapsed = (_added(each) for each in zip(*last, strict=True))
+        steps.append(Step(number, counts, lapsed, activity, scores))
     return steps
 
 
@@ -280,8 +320,9 @@ def changes(marks: Iterable[ModelMark]) -> list[ModelMark]:
 def became(courses: Sequence[Course], clock: int, horizon: int) -> dict[int, tuple[int, int]]:
     """Cell to user-days and how many of them came back, of the last COHORT_DAYS mature days.
 
-    A partition whose own time has not come so far is left out of a day. A day of which too much is
-    unknown is left out altogether: only of those who came back can it be unknown when.
+    A partition whose own time has not come so far is left out of a day. A day is left out
+    altogether of which too much is unknown (only of those who came back can it be unknown when),
+    or too much was told when it was over.
     """
     last = _last_mature(clock, horizon)
     found: dict[int, tuple[int, int]] = {}
@@ -293,8 +334,10 @@ def became(courses: Sequence[Course], clock: int, horizon: int) -> dict[int, tup
             for cohort in course.cohorts.get(day, ())
             if cohort.horizon == horizon
         ]
+        users = sum(cohort.users for cohort in cohorts)
         unknown = sum(cohort.unknown for cohort in cohorts)
-        if unknown > MOST_UNKNOWN * sum(cohort.users for cohort in cohorts):
+        late = sum(cohort.late for cohort in cohorts)
+        if unknown > MOST_UNKNOWN * users or late > MOST_LATE * users:
             continue
         for cohort in cohorts:
             users, returned = found.get(cohort.cell, (0, 0))
@@ -322,8 +365,13 @@ def _added(counts: Iterable[Sequence[int]]) -> list[int]:
     return [sum(cell) for cell in zip(*counts, strict=True)]
 
 
-def _users(band: int, counts: Sequence[int], first_standing: int) -> BandUsers:
-    return BandUsers(*(counts[cell_of(band, first_standing + kind)] for kind in range(len(KINDS))))
+def _or_none(lapsed: list[int]) -> list[int]:
+    return lapsed or [0] * CELLS
+
+
+def _users(band: int, now: Step, first_standing: int) -> BandUsers:
+    counted, *others = (cell_of(band, first_standing + kind) for kind in range(len(KINDS)))
+    return BandUsers(now.standing(counted), *(now.counts[cell] for cell in others))
 
 
 def _stayed(cell: int, mature: Mapping[int, tuple[int, int]]) -> Stayed | None:
@@ -333,26 +381,28 @@ def _stayed(cell: int, mature: Mapping[int, tuple[int, int]]) -> Stayed | None:
     return Stayed(users, users - returned, round((users - returned) / users, 6))
 
 
-def _band(band: int, counts: Sequence[int], mature: Mapping[int, tuple[int, int]]) -> RiskBand:
+def _band(band: int, now: Step, mature: Mapping[int, tuple[int, int]]) -> RiskBand:
     low, high = bounds(band)
     return RiskBand(
         low=low,
         high=high,
-        users=_users(band, counts, 0),
-        simulated=_users(band, counts, len(KINDS)),
+        users=_users(band, now, 0),
+        simulated=_users(band, now, len(KINDS)),
         stayed=_stayed(cell_of(band, 0), mature),
         stayed_simulated=_stayed(cell_of(band, len(KINDS)), mature),
     )
 
 
 def _point(at: int, step: Step) -> TrendPoint:
-    counted = tuple(step.counts[cell_of(band, 0)] for band in range(BANDS))
-    simulated = tuple(step.counts[cell_of(band, len(KINDS))] for band in range(BANDS))
+    counted = tuple(step.standing(cell_of(band, 0)) for band in range(BANDS))
+    simulated = tuple(step.standing(cell_of(band, len(KINDS))) for band in range(BANDS))
+    lapsed = step.all_lapsed(0) + step.all_lapsed(len(KINDS))
     return TrendPoint(
         at=from_ms(at),
         counted=counted,
         simulated=simulated,
-        left_out=sum(step.counts) - sum(counted) - sum(simulated),
+        left_out=sum(step.counts) - sum(counted) - sum(simulated) - lapsed,
+        lapsed=lapsed,
         activity=step.activity,
         scores=step.scores,
     )

@@ -1,10 +1,11 @@
 """uvicorn's HTTP protocol, with what only a server can do for the gateway.
 
-It bounds what comes before a body, for uvicorn has no bound of its own; it answers `/predict` where
-the request was read (`ingest_api/quick.py`); and other requests wait here for their turn
-(`ingest_api/turns.py`). It also lets `EventStream` hang up.
+It bounds what comes before a body, for uvicorn has no bound of its own; it answers `/predict` and
+`/events` where the request was read (`ingest_api/quick.py`, `ingest_api/quick_events.py`); and
+other requests wait here for their turn (`ingest_api/turns.py`). It also lets `EventStream` hang up.
 
-`config.app` says how: without a `quick` and `turns` of its own, everything is begun at once.
+`config.app` says how: without a `quick`, `quick_events` and `turns` of its own, everything is begun
+at once.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any, Final, cast
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from ingest_api import quick, quick_events
 from ingest_api.event_stream import ABORT
-from ingest_api.quick import TARGET, QuickPredict
+from ingest_api.quick import QuickPredict
+from ingest_api.quick_events import QuickEvents
 from ingest_api.shedding import ARRIVED, CONNECTIONS, Refusal, clock
 from ingest_api.turns import Turns
 
@@ -26,6 +29,8 @@ MAX_HEAD_BYTES: Final = 65_536
 BODY_SECONDS: Final = 1.0
 """For the body to come; the routes wait longer, and say so when it does not."""
 
+_PREDICT: Final = quick.PATH.encode()
+_EVENTS: Final = quick_events.PATH.encode()
 _REFUSAL: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-type: text/plain; charset=utf-8\r\n"
@@ -43,12 +48,14 @@ class BoundedProtocol(HttpToolsProtocol):
     _asked = 0
     """Requests that `QuickPredict` has taken and not answered."""
     _body: bytes | None = None
-    """Of a request that `QuickPredict` gets when it is whole."""
+    """Of a request that `_taker` gets when it is whole."""
+    _taker: QuickPredict | QuickEvents
     _late: TimerHandle | None = None
 
     def __init__(self, config: Any, *arguments: Any, **more: Any) -> None:
         super().__init__(config, *arguments, **more)
         self._quick: QuickPredict | None = getattr(config.app, "quick", None)
+        self._quick_events: QuickEvents | None = getattr(config.app, "quick_events", None)
         self._turns: Turns | None = getattr(config.app, "turns", None)
 
     @property
@@ -78,11 +85,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._is_quick():
-            self._arrived = time.perf_counter()
-            self._body = b""
-        else:
+        taker = self._quick_way()
+        if taker is None:
             self._begin()
+        else:
+            self._arrived = time.perf_counter()
+            self._taker, self._body = taker, b""
 
     def on_body(self, body: bytes) -> None:
         if self._body is None:
@@ -96,28 +104,25 @@ class BoundedProtocol(HttpToolsProtocol):
             self._late = None
         if self._body is None:
             super().on_message_complete()
+        elif self._is_taken(self._body):
+            self._body = None
         else:
-            assert self._quick is not None
-            if self._quick.take(self, self._body, self._arrived):
-                self._asked += 1
-                self._body = None
-            else:
-                self._hand_on()
-                super().on_message_complete()
+            self._hand_on()
+            super().on_message_complete()
         # Where in the piece at hand the next request begins is not known: it counts from the next.
         self._in_head, self._head_bytes = True, 0
 
     def reply(self, answer: bytes) -> None:
         """Write an answer of `QuickPredict`."""
         self._asked -= 1
-        if self.transport.is_closing():
-            return
-        try:
-            self.transport.write(answer)
-        except (OSError, RuntimeError):  # uvloop's, of a connection that was lost just before
-            self.transport.abort()
-            return
-        self.on_response_complete()
+        self._write(answer)
+
+    def pay(self, owed: Owed, answer: bytes) -> None:
+        """Write the answer that was owed, and go on with what came behind it."""
+        owed.response_complete = True
+        self._write(answer)
+        if not owed.keep_alive:
+            self.transport.close()
 
     def begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Let the routes have the request."""
@@ -153,19 +158,48 @@ class BoundedProtocol(HttpToolsProtocol):
         self._settle()
         super().handle_websocket_upgrade()
 
-    def _is_quick(self) -> bool:
-        """Whether `QuickPredict` may have it, and answers leave in the order of their requests."""
-        return (
-            self._quick is not None
-            and self.url == TARGET
+    def _quick_way(self) -> QuickPredict | QuickEvents | None:
+        """Who may have it, and answers leave in the order of their requests; None: the routes."""
+        taker: QuickPredict | QuickEvents | None = None
+        if self.url == _PREDICT:
+            taker = self._quick
+        elif self.url == _EVENTS:
+            taker = self._quick_events
+        if (
+            taker is not None
             and self.parser.get_method() == b"POST"
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
             and not (self._turns is not None and self._turns.is_crowded(len(self.connections)))
             and self.parser.should_keep_alive()
             and self.parser.get_http_version() == "1.1"
-            and self._quick.fits(self.headers)
-        )
+            and taker.fits(self.headers)
+        ):
+            return taker
+        return None
+
+    def _is_taken(self, body: bytes) -> bool:
+        """Whether a request that is whole is answered past the routes."""
+        if self._taker is self._quick:
+            taken = self._quick.take(self, body, self._arrived)
+            self._asked += taken
+            return taken
+        self._settle()
+        owed = Owed(self)
+        if not self._taker.take(owed, body, self._arrived):
+            return False
+        self.cycle = cast("RequestResponseCycle", owed)
+        return True
+
+    def _write(self, answer: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        try:
+            self.transport.write(answer)
+        except (OSError, RuntimeError):  # uvloop's, of a connection that was lost just before
+            self.transport.abort()
+            return
+        self.on_response_complete()
 
     def _begin(self) -> None:
         """What uvicorn does when it has a head."""
@@ -196,3 +230,37 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if self._turns is None or not self._turns.wait(self, cycle, app):
             self.begin(cycle, app)
+
+
+class Owed:
+    """An answer that comes later, in uvicorn's books in the place of a request under way.
+
+    So what comes behind it on its connection waits, and a stopping server waits for it.
+    """
+
+    __slots__ = ("_server", "disconnected", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self, server: BoundedProtocol) -> None:
+        self._server = server
+        self.disconnected = self.response_complete = False
+        self.keep_alive = True
+        self.message_event = _NOBODY
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """Of every answer."""
+        return self._server.default_headers
+
+    def reply(self, answer: bytes) -> None:
+        """Write it."""
+        self._server.pay(self, answer)
+
+
+class _Nobody:
+    """Whom uvicorn tells that a body, or the end of a connection, has come."""
+
+    def set(self) -> None:
+        """Nobody waits for it."""
+
+
+_NOBODY: Final = _Nobody()

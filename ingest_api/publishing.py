@@ -17,12 +17,14 @@ from contracts.events import (
     instant_ms,
 )
 from contracts.times import from_ms
-from contracts.topics import cloud_event_headers
+from contracts.topics import CloudEvents, cloud_event_headers
 from runtime.kafka import Message
 
 SOURCE: Final = "/ebbtide/gateway"
 EVENT_KIND: Final = "ebbtide.activity-event"
 ERASURE_KIND: Final = "ebbtide.user-erasure"
+
+_event_headers = CloudEvents(SOURCE, EVENT_KIND).headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,7 @@ class EventWriter:
                 "shorten properties",
                 field="properties",
             )
-        headers = cloud_event_headers(
-            event_id=event_id, source=SOURCE, kind=EVENT_KIND, time=occurred_at.isoformat()
-        )
+        headers = _event_headers(event_id, occurred_at.isoformat())
         return Message(event.user_id.encode(), value, log_time, headers)
 
 

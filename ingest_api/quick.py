@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 import structlog
@@ -25,15 +25,12 @@ from ingest_api.guards import NO_SNIFFING
 from ingest_api.inputs import PredictRequest
 from ingest_api.metrics import GatewayMetrics
 from ingest_api.predictions import Predictor
+from ingest_api.ready import Asking, Headers, lines
 from ingest_api.snapshots import Snapshots
 
 logger = structlog.get_logger(__name__)
 
-Headers = Sequence[tuple[bytes, bytes]]
-"""Names in lower case."""
-
 PATH: Final = "/predict"
-TARGET: Final = PATH.encode()
 MAX_BYTES: Final = 4_096
 """Of a body. Whoever sends it slowly holds so much, once a connection, and is in no other count."""
 TOGETHER: Final = 64
@@ -45,19 +42,6 @@ _UNUSUAL: Final = frozenset({b"content-encoding", b"transfer-encoding", b"expect
 
 _decode = msgspec.json.Decoder(PredictRequest).decode
 _encode = msgspec.json.Encoder().encode
-
-
-class Asking(Protocol):
-    """A connection that waits for an answer."""
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """What the server puts before the headers of every answer; another list once it changes."""
-        ...
-
-    def reply(self, answer: bytes) -> None:
-        """Write it; never raises."""
-        ...
 
 
 class QuickPredict:
@@ -94,16 +78,8 @@ class QuickPredict:
         """Everything before the length, with the server's headers `_of`."""
 
     def fits(self, headers: Headers) -> bool:
-        """Whether a POST to TARGET with these headers may be answered here, if its body fits."""
-        json = short = False
-        for name, value in headers:
-            if name == _CONTENT_TYPE:
-                json = value == _JSON
-            elif name == _LENGTH:
-                short = value.isdigit() and int(value) <= MAX_BYTES
-            elif name in _UNUSUAL:
-                return False
-        return json and short and (self._may is None or self._may(headers))
+        """Whether a POST to PATH with these headers may be answered here, if its body fits."""
+        return is_short_json(headers) and (self._may is None or self._may(headers))
 
     def take(self, asking: Asking, body: bytes, arrived: float) -> bool:
         """Answer it before the loop's next round; False when the body does not fit.
@@ -163,6 +139,17 @@ class QuickPredict:
         self._failed.inc(len(waiting))
 
 
-def lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Headers as they stand in an answer, each with the end of its line."""
-    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
+def is_short_json(headers: Headers) -> bool:
+    """Whether a body is announced that is JSON, comes as it is, and is kept until it is whole.
+
+    headers: names in lower case.
+    """
+    json = short = False
+    for name, value in headers:
+        if name == _CONTENT_TYPE:
+            json = value == _JSON
+        elif name == _LENGTH:
+            short = value.isdigit() and int(value) <= MAX_BYTES
+        elif name in _UNUSUAL:
+            return False
+    return json and short

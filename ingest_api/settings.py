@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 
 from ingest_api.access import SESSION_HOURS, require_access
 from ingest_api.admission import MIB, Limits
-from runtime.settings import ServiceSettings
+from runtime.settings import ServiceSettings, ThresholdSetting
 
 
 class GatewaySettings(ServiceSettings):
@@ -29,11 +29,12 @@ class GatewaySettings(ServiceSettings):
     model_sha256: str | None = None
     """Digest of model.pkl this deployment trusts; None trusts the manifest."""
 
-    alert_threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    """The probability `at_risk_at` is about; the alerts worker reads the same variable."""
+    alert_threshold: ThresholdSetting = "auto"
+    """The risk `at_risk_at` is about, as the scorer's; `auto`: the model's."""
 
     max_in_flight: Annotated[int, Field(ge=1)] = Limits().in_flight
-    """Requests under way of `/predict`, and once more of the rest; others get 503."""
+    """Requests under way of `/predict`, and once more of the rest; others get 503. Single events
+    are not counted: there is one a connection."""
 
     max_body_bytes: Annotated[int, Field(ge=MIB)] = Limits().body_bytes
     """Bytes the bodies of requests under way may come to; others get 503."""

@@ -1,16 +1,17 @@
 """The gateway's door: requests that cannot be taken on are answered 503 before anything is done.
 
 It stands before all routes. A server asks it before it begins a request (`ingest_api/turns.py`),
-so that a refusal costs a write; where nobody has asked, it asks itself. `QuickPredict` goes by it:
-a prediction costs hardly more than its refusal, so only connections are counted there. What says
-how the gateway fares is always let in: it must answer most of all when nothing else does.
+so that a refusal costs a write; where nobody has asked, it asks itself. `QuickEvents` asks it about
+time alone, and `QuickPredict` goes by it: a prediction costs hardly more than its refusal. Of both
+there is one a connection, so the number of connections bounds them. What says how the gateway fares
+is always let in: it must answer most of all when nothing else does.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Final
 
 from starlette.responses import Response
@@ -20,6 +21,7 @@ from ingest_api import problems
 from ingest_api.admission import MIB, Admission, Limits, Moment, Reason
 from ingest_api.metrics import GatewayMetrics
 from ingest_api.problems import Overloaded
+from ingest_api.ready import Asking, Ready
 
 ALWAYS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 UNANNOUNCED_BYTES: Final = MIB
@@ -31,8 +33,6 @@ CONNECTIONS: Final = "ebbtide.connections"
 """In the scope: how many connections the server holds."""
 HOLDING: Final = "ebbtide.holding"
 """In the scope: the request's `Holding`, where it has been let in already."""
-
-Headers = list[tuple[bytes, bytes]]
 
 _PREDICT: Final = "/predict"
 _OTHER: Final = "other"
@@ -63,26 +63,13 @@ clock: Final = _Clock()
 """Of the event loop: there is one in a gateway."""
 
 
-class Refusal:
+class Refusal(Ready):
     """An answer, made once: it has to cost little."""
 
     def __init__(self, answer: Response, *, is_last: bool) -> None:
         """is_last: whether its headers end the connection."""
-        self.status = answer.status_code
-        self.headers = answer.raw_headers
-        self.body = bytes(answer.body)
+        super().__init__(answer)
         self.is_last = is_last
-        self._of: Headers | None = None
-        self._wire = b""
-
-    def on_the_wire(self, server: Headers) -> bytes:
-        """All of it; server: the headers that stand first, another list once they change."""
-        if self._of is not server:
-            self._of = server
-            phrase = HTTPStatus(self.status).phrase.encode()
-            head = b"".join(b"%b: %b\r\n" % pair for pair in (*server, *self.headers))
-            self._wire = b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (self.status, phrase, head, self.body)
-        return self._wire
 
 
 class Shedding:
@@ -93,6 +80,10 @@ class Shedding:
         self._app = app
         self._admission = Admission(limits)
         self._refusals = {reason: _refusal(reason) for reason in Reason}
+        self._turn: Moment | None = None
+        """When the loop's turn began in which requests of `takes` are read."""
+        self._is_reading = False
+        self._late: list[Asking] = []
         self._shed = {
             (is_predict, reason): metrics.shed.labels(_PREDICT if is_predict else _OTHER, reason)
             for is_predict in (True, False)
@@ -120,6 +111,38 @@ class Shedding:
             return Holding(self._admission, is_predict, body_bytes)
         self._shed[is_predict, reason].inc()
         return self._refusals[reason]
+
+    def takes(self, asking: Asking) -> bool:
+        """Whether a request is taken on as it is read; if not, it is told so.
+
+        For those that are not begun in turn but read and done with. They wait where nobody sees it:
+        in the kernel, for as long as the loop's turn before this one, and what of this one has
+        passed. So the turn is what is bounded. What refusals cost is not part of it: with enough of
+        them nothing would be taken on at all.
+        """
+        now = clock()
+        if not self._is_reading:
+            self._is_reading = True
+            asyncio.get_running_loop().call_soon(self._end_reading)
+            self._turn = self._turn or now
+        if self._admission.is_read_in_time(self._turn or now, now):
+            return True
+        self._late.append(asking)
+        self._shed[False, Reason.WAITED].inc()
+        return False
+
+    def _end_reading(self) -> None:
+        # Told at once, who asks again at once would be read in the same turn, which would not end.
+        late, self._late = self._late, []
+        refusal = self._refusals[Reason.WAITED]
+        for asking in late:
+            asking.reply(refusal.on_the_wire(asking.default_headers))
+        self._is_reading, self._turn = False, clock()
+        asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        if not self._is_reading:
+            self._turn = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.lets_pass(scope):

@@ -76,7 +76,7 @@ class StormDecided(msgspec.Struct, frozen=True):
 
 
 def router(*, desk: AlertDesk, now: Callable[[], int]) -> APIRouter:
-    """The routes, over what is stored. now: epoch ms."""
+    """The routes, over what is stored. now: epoch ms, as the person who decides has it."""
     routes = APIRouter(tags=["deliveries"])
 
     @routes.get(

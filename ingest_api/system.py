@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeVar
@@ -28,8 +29,11 @@ from ingest_api.kept import Kept
 from runtime import heartbeat, timeline, watermarks
 from runtime.clock import wall_ms
 from runtime.heartbeat import Heard
+from runtime.kafka import Message
 from runtime.ledger import Mark
+from runtime.letter_box import Wanted
 from runtime.letter_log import Newest
+from runtime.letters import Letter
 from runtime.log_ends import Ends as PartitionEnds
 from runtime.log_ends import TopicEnds
 from runtime.redis_errors import redis_errors
@@ -186,6 +190,26 @@ class Letters(Protocol):
         ...
 
 
+class Back(Protocol):
+    """A way back to a topic: `runtime.letter_box.Returns`."""
+
+    async def send(self, going: Sequence[tuple[Letter, Message]], now_ms: int) -> None:
+        """Raises LogUnavailable."""
+        ...
+
+
+class Box(Protocol):
+    """The dead letters of a topic: `runtime.letter_box.LetterBox`. All raises LogUnavailable."""
+
+    def letters(self, wanted: Wanted) -> AsyncGenerator[Letter, None]:
+        """Those that are meant."""
+        ...
+
+    def returning(self, timeout_ms: int) -> AbstractAsyncContextManager[Back]:
+        """A way back."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What those who look after the machine look at."""
@@ -193,6 +217,8 @@ class Machine:
     redis: Redis
     ends: Ends
     letters: Letters
+    boxes: Callable[[str], Box]
+    """A topic's dead letters, to be sent back."""
     now: Callable[[], int] = wall_ms
     """Epoch ms, by this machine's clock, also where the stream's is the one for users."""
 

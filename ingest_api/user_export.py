@@ -20,6 +20,7 @@ from starlette.responses import Response
 from ingest_api import openapi
 from ingest_api.event_stream import EventStream
 from ingest_api.head import IS_HEAD
+from ingest_api.mass_reads import Read, export
 from ingest_api.pages import once
 from ingest_api.problems import Overloaded
 from ingest_api.user_list import LISTS, Cursor, RankedUser, Selection, UserList
@@ -33,7 +34,7 @@ COLUMNS: Final = (
     "user_id", "churn_probability", "change", "last_seen_at", "at_risk_at", "reason",
     "monthly_value", "value_at_risk", "location", "referral_source", "device_type", "plan",
     "value", "active_days", "usual_gap_hours", "little_evidence", "cancelled", "alert_rule",
-    "alert_severity", "alert_opened_at",
+    "alert_severity", "alert_opened_at", "lapsed",
 )  # fmt: skip
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -79,6 +80,7 @@ def row(user: RankedUser) -> tuple[Cell, ...]:
         None if alert is None else cell(alert.rule),
         None if alert is None else alert.severity,
         None if alert is None else moment(alert.opened_at),
+        str(user.lapsed).lower(),
     )
 
 
@@ -106,14 +108,20 @@ class Exports:
         finally:
             self._under_way -= 1
 
-    async def pieces(self, part: Selection) -> AsyncGenerator[bytes, None]:
-        """The table, its head with the first users; raises StoreUnavailable between pieces."""
+    async def pieces(self, part: Selection, read: Read) -> AsyncGenerator[bytes, None]:
+        """The table, its head with the first users; raises StoreUnavailable between pieces.
+
+        Counts in `read` what it gives out, before it does.
+        """
         users, cursor = await self._users.part(part, Cursor(part.digest, None), PIECE_USERS)
+        read.rows += len(users)
         yield table([COLUMNS, *map(row, users)])
         while cursor is not None:
             users, cursor = await self._users.part(part, cursor, PIECE_USERS)
+            read.rows += len(users)
             if users:
                 yield table(map(row, users))
+        read.is_whole = True
 
 
 async def _whole(begin: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -149,7 +157,7 @@ def router(*, users: UserList) -> APIRouter:
             return Response(headers=headers)
         with ExitStack() as held:
             held.enter_context(exports.place())
-            pieces = exports.pieces(part)
+            pieces = exports.pieces(part, export(request))
             # Before the answer begins, so that a store that is away is told by its status.
             begin = await anext(pieces)
             answer = CsvStream(_whole(begin, pieces), held=held.pop_all())

@@ -19,16 +19,19 @@ import msgspec
 import numpy as np
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.activity import FoldRules
 from contracts.alerts import Severity
 from contracts.events import category_hash
 from contracts.ids import digest
+from contracts.lapse import has_lapsed
 from contracts.partition import SHARDS
 from contracts.ranks import (
     CLASSES,
     HAS_CANCELLED,
+    HAS_LAPSED,
     LITTLE_EVIDENCE,
     classes,
     monthly_cents,
@@ -45,6 +48,7 @@ from contracts.scores import DECIMALS, Attributes, Evidence
 from contracts.times import DAY_MS, HOUR_MS, NEVER, from_ms, from_ms_or_none
 from ingest_api import openapi
 from ingest_api.background import beside
+from ingest_api.mass_reads import further_page
 from ingest_api.pages import once, opened, sealed
 from ingest_api.problems import FieldError, Invalid
 from ingest_api.records import UserReader
@@ -106,6 +110,11 @@ class Selection(BaseModel):
     cancelled: Literal["exclude", "include", "only"] = Field(
         default="exclude", description="Users who have cancelled and done nothing since."
     )
+    lapsed: Literal["exclude", "include", "only"] = Field(
+        default="exclude",
+        description="Users silent for twice the horizon, and 60 days at least: where the model's "
+        "knowledge ends.",
+    )
     evidence: Literal["enough", "any"] = Field(
         default="enough",
         description="`enough` leaves out users who came too seldom to have a rhythm.",
@@ -119,6 +128,7 @@ class Selection(BaseModel):
             for of_class in range(CLASSES)
             if (self.evidence == "any" or not of_class & LITTLE_EVIDENCE)
             and self.cancelled in ("include", "only" if of_class & HAS_CANCELLED else "exclude")
+            and self.lapsed in ("include", "only" if of_class & HAS_LAPSED else "exclude")
         ]
 
     @property
@@ -187,6 +197,8 @@ class RankedUser(msgspec.Struct, frozen=True):
     little_evidence: bool
     """They came too seldom to have a rhythm to be judged by."""
     cancelled: bool
+    lapsed: bool
+    """Silent for longer than the model can judge; the risk is that of the last score."""
     open_alert: UsersAlert | None
 
 
@@ -204,10 +216,12 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """Users the list does not show unless asked: whoever is both counts as cancelled."""
+    """Users the list does not show unless asked: whoever is more than one of these counts as the
+    first."""
 
     cancelled: int
     little_evidence: int
+    lapsed: int
 
 
 class RankedUsers(msgspec.Struct, frozen=True):
@@ -260,6 +274,9 @@ def cursor_of(part: Part) -> Cursor:
     return cursor
 
 
+_COLUMNS: Final = ("records", "now", "risk", "change", "at_risk", "monthly", "lapsed")
+
+
 @dataclass
 class Found:
     """Users judged as of now; all arrays (n,)."""
@@ -272,6 +289,7 @@ class Found:
     change: np.ndarray
     at_risk: np.ndarray
     monthly: np.ndarray
+    lapsed: np.ndarray
 
     def of(self, chosen: Sequence[int] | np.ndarray) -> Found:
         """Those at some positions, in that order."""
@@ -279,10 +297,7 @@ class Found:
         return Found(
             [self.user_ids[i] for i in which.tolist()],
             [self.places[i] for i in which.tolist()],
-            *(
-                getattr(self, name)[which]
-                for name in ("records", "now", "risk", "change", "at_risk", "monthly")
-            ),
+            *(getattr(self, name)[which] for name in _COLUMNS),
         )
 
     @staticmethod
@@ -291,10 +306,7 @@ class Found:
         return Found(
             [user_id for part in parts for user_id in part.user_ids],
             [place for part in parts for place in part.places],
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("records", "now", "risk", "change", "at_risk", "monthly")
-            ),
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS),
         )
 
 
@@ -376,17 +388,13 @@ class UserList:
         if part.search and not part.cursor:
             exact = await self._exact(part.search)
         users = await self._rows(found)
-        cancelled = sum(counts[c] for c in range(CLASSES) if c & HAS_CANCELLED)
         return RankedUsers(
             users=tuple(sorted(users, key=_KEYS[part.order])),
             exact=exact,
             next=None if following is None else sealed(following),
             looked=looked,
             ranked=sum(counts[c] for c in part.classes),
-            left_out=LeftOut(
-                cancelled=cancelled if part.cancelled == "exclude" else 0,
-                little_evidence=counts[LITTLE_EVIDENCE] if part.evidence == "enough" else 0,
-            ),
+            left_out=_left_out(part, counts),
             order=part.order,
             as_of=from_ms(int(found.now.max()) if len(found.now) else self.now()),
             origin=self.model.origin,
@@ -502,6 +510,7 @@ class UserList:
             change=(reached - before).round(DECIMALS),
             at_risk=at_risk_at(curve, levels, last_seen, self.alert_threshold),
             monthly=monthly_cents(facts) / 100,
+            lapsed=has_lapsed(facts["last_seen"], self.model.horizon_days, now),
         )
         gone = (facts["last_seen"] != NEVER) & (now >= self.rules.expiry(facts["last_seen"]))
         # A rank entry may be there a moment longer than its user.
@@ -535,7 +544,7 @@ class UserList:
         reasons = self.explainer.reasons(facts, found.now)
         gaps = usual_gap_ms(facts) / HOUR_MS
         unstated = missing(facts)
-        of_class = classes(facts)
+        of_class = classes(facts, found.lapsed)
         named = {
             name: [names.get(n, f"#{n:08x}") if n else None for n in facts[name].tolist()]
             for name in _NAMED
@@ -566,6 +575,7 @@ class UserList:
                     ),
                     little_evidence=bool(of_class[i] & LITTLE_EVIDENCE),
                     cancelled=bool(fact["flags"] & CANCELLED),
+                    lapsed=bool(found.lapsed[i]),
                     open_alert=_alert(_treated(alerts[i])),
                 )
             )
@@ -588,7 +598,7 @@ def _wanted(part: Selection) -> _Wanted:
 
     def wanted(found: Found) -> np.ndarray:
         facts = found.records["facts"]
-        mask: np.ndarray = asked[classes(facts)] & (found.risk >= part.min_risk)
+        mask: np.ndarray = asked[classes(facts, found.lapsed)] & (found.risk >= part.min_risk)
         if part.max_risk is not None:
             mask &= found.risk < part.max_risk
         if part.silent_days_min or part.silent_days_max is not None:
@@ -602,6 +612,17 @@ def _wanted(part: Selection) -> _Wanted:
         return mask
 
     return wanted
+
+
+def _left_out(part: Selection, counts: Sequence[int]) -> LeftOut:
+    cancelled = sum(counts[c] for c in range(CLASSES) if c & HAS_CANCELLED)
+    little = counts[LITTLE_EVIDENCE] + counts[LITTLE_EVIDENCE | HAS_LAPSED]
+    lapsed = sum(counts[of_class | HAS_LAPSED] for of_class in part.classes)
+    return LeftOut(
+        cancelled=cancelled if part.cancelled == "exclude" else 0,
+        little_evidence=little if part.evidence == "enough" else 0,
+        lapsed=lapsed if part.lapsed == "exclude" else 0,
+    )
 
 
 def _hashes(names: Iterable[str]) -> np.ndarray:
@@ -658,14 +679,18 @@ def router(*, users: UserList) -> APIRouter:
         ),
         dependencies=[once(but=LISTS)],
     )
-    async def list_users(part: Annotated[Part, Query()]) -> Response:
-        return openapi.reply(await users.page(part))
+    async def list_users(part: Annotated[Part, Query()], request: Request) -> Response:
+        found = await users.page(part)
+        if part.cursor:
+            further_page(request, len(found.users))
+        return openapi.reply(found)
 
     return routes
 
 
 _DESCRIPTION = f"""The highest first, page by page: send `next` as `cursor`. Users who have
-cancelled, and users with little evidence, are left out unless asked for; `left_out` counts them.
+cancelled or lapsed, and users with little evidence, are left out unless asked for; `left_out`
+counts them.
 
 Pages follow each user's last score, which the scorer renews whenever silence lifts the risk to
 the next rung of the model's ladder; within a page the order is that of now. Somebody who is

@@ -257,7 +257,8 @@ class Users:
         return fold(facts, event, np.zeros(1, np.intp), self.rules)
 
     def _comeback(self, facts: np.ndarray, now: int) -> Return:
-        below = self.model.class_cutoff
+        # Nobody is brought back who would still be alerted about.
+        below = min(self.model.class_cutoff, self.alert_threshold)
         found = comeback(self.model, facts, now, below, self.rules)
         return Return(
             below=below,

@@ -312,7 +312,8 @@ class Dispatcher:
         window = storm.window_ms(rules)
         clock, offsets = await shelf.read_so_far()
         data_ms = clock if self._around.clock == "stream" and clock else now_ms
-        if data_ms - self._sampled_at >= window // SAMPLES_PER_WINDOW:
+        # A stream's time may lie before the one that was sampled while nothing was known of it.
+        if abs(data_ms - self._sampled_at) >= window // SAMPLES_PER_WINDOW:
             horizon = data_ms - (storm.WINDOWS + 1) * window
             await shelf.add_sample(data_ms, offsets, horizon)
             await shelf.forget_crossings(horizon)

@@ -167,8 +167,10 @@ def volumes(
     """Volumes by partition from samples of the topic's end offsets.
 
     samples: (epoch ms, end offset by partition), oldest first. The usual volume is the median of
-    the earlier windows that the samples cover wholly; an offset that went back begins anew.
+    the earlier windows that the samples cover wholly; an offset that went back begins anew. Samples
+    of later than `now_ms` are of another time: the log, or the clock, has begun anew since.
     """
+    samples = [sample for sample in samples if sample[0] <= now_ms]
     if not samples:
         return {}
     backs = range(_windows(samples, now_ms, window))

@@ -26,6 +26,7 @@ from contracts.topics import ACTIVITY
 from ebbtide.ports import LOOPBACK, free_port
 from ingest_api.app import create_app
 from ingest_api.log import KafkaLog
+from ingest_api.protocol import BoundedProtocol
 from ingest_api.records import RedisUsers
 from ingest_api.settings import GatewaySettings
 from model.artefact import save
@@ -62,7 +63,9 @@ async def gateway(kafka: KafkaServer, redis: RedisServer) -> AsyncIterator[Async
     log = KafkaLog(settings, timeout_seconds=BOUND_SECONDS)
     app = create_app(model=a_model(), log=log, reader=RedisUsers(client), background=[log.run])
     port = free_port()
-    config = uvicorn.Config(app, host=LOOPBACK, port=port, log_config=None, access_log=False)
+    config = uvicorn.Config(
+        app, http=BoundedProtocol, host=LOOPBACK, port=port, log_config=None, access_log=False
+    )
     server = Server(config)
     serving = asyncio.create_task(server.serve())
     try:

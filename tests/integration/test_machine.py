@@ -13,6 +13,7 @@ from contracts.times import MINUTE_MS
 from contracts.topics import ACTIVITY, dead_letter
 from ingest_api.log import KafkaLog
 from ingest_api.system import Look, Machine, SystemPage, TopicLag
+from runtime.letter_box import LetterBox
 from runtime.letter_log import LetterLog
 from runtime.log_ends import LogEnds
 from runtime.store import connect
@@ -51,7 +52,7 @@ async def test_the_machine_is_told_as_it_is(
 
     async def page() -> SystemPage:
         look = Look(
-            Machine(redis, ends, letters),
+            Machine(redis, ends, letters, partial(LetterBox, settings)),
             ping_kafka=log.ping, clock="stream", model_version="m",
         )  # fmt: skip
         return await look.page()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from contracts.errors import LogUnavailable
 from contracts.packing import pack
 from contracts.record import LEVELS, RECORD, blank_records
 from contracts.times import DAY_MS
-from contracts.topics import ACTIVITY
+from contracts.topics import ACTIVITY, ALERTS, COMMANDS, SCORES
 from ingest_api.access_gate import Access
 from ingest_api.admission import Limits
 from ingest_api.app import create_app
 from ingest_api.audit import RedisAudit
+from ingest_api.outbox import Told
 from ingest_api.problems import NotAcknowledged
 from ingest_api.records import RedisUsers
 from ingest_api.system import Machine
@@ -30,11 +32,14 @@ from model.evaluation import figures
 from model.features import FEATURES, PREDICT_INPUTS
 from runtime import keys
 from runtime.kafka import Message
+from runtime.letter_box import Wanted
 from runtime.letter_log import Newest
+from runtime.letters import Letter
 from runtime.log_ends import Ends, TopicEnds
 from runtime.testing import FakeRedis
 
 NOON = 1_790_000_000_000 // DAY_MS * DAY_MS + DAY_MS // 2
+TOPICS = (ACTIVITY, SCORES, COMMANDS, ALERTS)
 TOTALS: dict[str, Any] = {
     "pages_visited": 12,
     "time_spent": 180.5,
@@ -120,6 +125,17 @@ class MemoryLog:
         self.messages += messages
         self.tried.set()
 
+    def post(self, message: Message, told: Told) -> bool:
+        self.topics.append(ACTIVITY)
+        if self.hangs:
+            return True
+        if self.away is None:
+            self.messages.append(message)
+        reason = None if self.away is None else "it is a test"
+        asyncio.get_running_loop().call_soon(told, int(self.away is None), reason)
+        self.tried.set()
+        return True
+
     async def ping(self) -> None:
         if self.away is not None:
             raise LogUnavailable("Kafka does not answer: it is a test")
@@ -147,6 +163,34 @@ class MemoryLetters:
         return self.newest_of.get(topic, Newest((), 0, 0, True))
 
 
+class MemoryBox:
+    """The dead letters of one topic, as told, and what went back of them. Away with its log."""
+
+    def __init__(self, log: MemoryLog, parked: list[Letter]) -> None:
+        self._log = log
+        self.parked = parked
+        self.sent: list[list[Message]] = []
+        """What went back, by how much went at a time."""
+
+    async def letters(self, wanted: Wanted) -> AsyncGenerator[Letter, None]:
+        for letter in list(self.parked):
+            await self._log.ping()
+            if letter in wanted:
+                yield letter
+
+    @asynccontextmanager
+    async def returning(self, timeout_ms: int) -> AsyncIterator[MemoryBox]:
+        yield self
+
+    async def send(self, going: Sequence[tuple[Letter, Message]], now_ms: int) -> None:
+        await self._log.ping()
+        self.sent.append([message for _, message in going])
+        gone = {letter.id for letter, _ in going}
+        self.parked = [
+            replace(letter, replayed=letter.replayed or letter.id in gone) for letter in self.parked
+        ]
+
+
 class ServingRedis(FakeRedis):
     """The double, with a switch for being down and one for never answering."""
 
@@ -163,9 +207,11 @@ class ServingRedis(FakeRedis):
         await self._check()
         return await super().get(key)
 
-    async def set(self, key: str, value: bytes | int, px: int | None = None) -> None:
+    async def set(
+        self, key: str, value: bytes | int | str, px: int | None = None, *, nx: bool = False
+    ) -> bool | None:
         await self._check()
-        await super().set(key, value, px)
+        return await super().set(key, value, px, nx=nx)
 
     async def delete(self, *names: str) -> int:
         await self._check()
@@ -218,7 +264,7 @@ def open_access(redis: FakeRedis) -> Access:
 
 
 class Stand:
-    """A gateway with its doubles; `now` is its clock."""
+    """A gateway with its doubles; `now` is its clock, `wall` people's where that is another."""
 
     def __init__(
         self,
@@ -233,17 +279,26 @@ class Stand:
         self.log = MemoryLog()
         self.redis = ServingRedis()
         self.now = now
+        self.wall: int | None = None
         self.ends = MemoryEnds(self.log)
         self.letters = MemoryLetters()
+        self.boxes = {topic: MemoryBox(self.log, []) for topic in TOPICS}
         self.app = create_app(
             model=model or a_model(),
             log=self.log,
             reader=RedisUsers(self.redis.client),
             clock=clock,  # type: ignore[arg-type]
             now=lambda: self.now,
+            wall=lambda: self.now if self.wall is None else self.wall,
             limits=limits,
             access=access(self.redis),
-            machine=Machine(self.redis.client, self.ends, self.letters, lambda: self.now),
+            machine=Machine(
+                self.redis.client,
+                self.ends,
+                self.letters,
+                self.boxes.__getitem__,
+                lambda: self.now,
+            ),
             told=told,
         )
         # Bugs answer as a problem, as they do behind a server.

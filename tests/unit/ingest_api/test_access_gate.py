@@ -110,7 +110,7 @@ async def test_two_keys_are_none(tmp_path, order):
     assert (401, "no-key") == await asked(
         front, headers=[(b"authorization", value) for value in order]
     )
-    assert not front.may_predict([(b"authorization", value) for value in order])
+    assert not front.may_write([(b"authorization", value) for value in order])
 
 
 async def test_a_wrong_key_is_not_helped_out_by_a_cookie(tmp_path):
@@ -166,7 +166,7 @@ def test_the_quick_way_takes_who_may_write_and_leaves_the_rest_to_the_routes(tmp
     """
     No key, another scope, a cookie, a page's request: nothing is answered past the gate.
     """
-    quick = gate(with_keys(tmp_path)).may_predict
+    quick = gate(with_keys(tmp_path)).may_write
     host = (b"host", b"churn.example")
 
     def held(name: str) -> tuple[bytes, bytes]:
@@ -184,7 +184,7 @@ def test_without_keys_the_quick_way_knows_its_names():
     """
     Another name, a page of others and a proxy go the long way, where they are judged.
     """
-    quick = gate(Access()).may_predict
+    quick = gate(Access()).may_write
     here = (b"host", b"localhost:8000")
 
     assert quick([here])

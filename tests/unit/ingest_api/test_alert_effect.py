@@ -113,6 +113,26 @@ async def test_an_effect_is_claimed_only_when_the_interval_excludes_zero(
     assert ("1", HORIZON) == (answer["epoch"], answer["horizon_days"])
 
 
+def test_several_rules_are_looked_at_together() -> None:
+    """
+    A difference that would be called an effect of one rule is not of four: their intervals are
+    wider, and each answer says at what confidence.
+    """
+    rules = ("a", "b", "c", "d")
+    sums: Sums = {cell("treated", TODAY - 20, rule): Tally(1_000, 445) for rule in rules}
+    sums |= {cell("control", TODAY - 20, rule): Tally(1_000, 400) for rule in rules}
+
+    def told(sums: Sums) -> list[tuple[str | None, str, float]]:
+        return [(one.rule, one.verdict, one.confidence) for one in effects(sums, None, NOON).rules]
+
+    one = {known: tally for known, tally in sums.items() if known.rule == "a"}
+    assert [(None, "alerts help", 0.95), ("a", "alerts help", 0.95)] == told(one)
+    assert [
+        (None, "alerts help", 0.975),
+        *((rule, "not yet known", 0.99375) for rule in rules),
+    ] == told(sums)
+
+
 async def test_nothing_is_known_where_nobody_takes_part(gateway: Stand) -> None:
     """
     Before the first alert under a holdout, and without any scores' log.

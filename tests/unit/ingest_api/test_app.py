@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from contracts.metrics import Metric
+from contracts.times import from_ms
 from ingest_api.app import create_app
 from ingest_api.records import RedisUsers
 from model.features import FEATURES
@@ -30,7 +31,7 @@ async def test_alive_is_alive_whatever_is_away(gateway):
 
 async def test_ready_tells_of_each_dependency(gateway):
     """
-    With all there, all are ok, strictly asked too.
+    With all there, all are ok, strictly asked too; the gateway's now comes with it.
     """
     for path in ("/readyz", "/readyz?need=events"):
         answer = await gateway.http.get(path)
@@ -38,6 +39,7 @@ async def test_ready_tells_of_each_dependency(gateway):
         assert 200 == answer.status_code
         assert {
             "status": "ready", "model": "linear-1", "kafka": "ok", "redis": "ok",
+            "as_of": from_ms(gateway.now).isoformat().replace("+00:00", "Z"),
         } == answer.json()  # fmt: skip
 
 

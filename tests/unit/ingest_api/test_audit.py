@@ -118,12 +118,12 @@ async def test_it_is_kept_within_bounds(monkeypatch):
     monkeypatch.setattr(audit, "KEPT", 5)
     store = RedisAudit(ServingRedis().client)
     for number in range(8):
-        await store.append([b"%d" % number])
+        await store.append([b"%d" % number], "action")
 
-    assert [b"7", b"6"] == await store.latest(2, 0)
-    assert [b"5", b"4"] == await store.latest(2, 2)
-    assert [b"3"] == await store.latest(2, 4)
-    assert [] == await store.latest(2, 6)
+    assert [b"7", b"6"] == await store.latest(2, 0, "action")
+    assert [b"5", b"4"] == await store.latest(2, 2, "action")
+    assert [b"3"] == await store.latest(2, 4, "action")
+    assert [] == await store.latest(2, 6, "action")
 
 
 async def test_while_redis_is_away_nothing_waits_and_nothing_breaks():

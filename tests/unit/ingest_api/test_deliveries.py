@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,8 +11,9 @@ import pytest
 from alerts.delivery.channels_config import Delivery
 from alerts.policy_told import PolicyTold
 from alerts.rules import Policy, Rule
+from contracts.deliveries import row_id
 from contracts.storms import Decided, StormState
-from contracts.times import DAY_MS
+from contracts.times import DAY_MS, to_ms
 from runtime import keys
 from runtime.deliveries import Deliveries
 from tests.churn_alerts import churn_alert
@@ -69,11 +71,16 @@ async def test_deliveries_are_listed_and_counted(gateway: Stand) -> None:
         ({"alert": churn_alert(user_id="bob").dedup_key}, ["bob"]),
         ({"alert": "nothing"}, []),
         ({"alert": churn_alert(user_id="bob").alert_id, "user": "ada"}, []),
+        ({"id": row_id(churn_alert(user_id="ada").alert_id, "team")}, ["ada"]),
+        ({"id": churn_alert(user_id="ada").alert_id}, ["ada", "ada"]),
+        ({"id": churn_alert(user_id="ada").alert_id, "state": "dead"}, ["ada"]),
+        ({"id": churn_alert(user_id="ada").alert_id, "user": "bob"}, []),
+        ({"id": "nothing:crm"}, []),
     ],
 )
 async def test_filters_choose(gateway: Stand, query: dict[str, Any], users: list[str]) -> None:
     """
-    Channel, state, user and alert each narrow the list.
+    Channel, state, user, alert and the delivery's own id each narrow the list.
     """
     await some(gateway)
 
@@ -134,6 +141,24 @@ async def test_a_delivery_is_sent_again_at_once(gateway: Stand) -> None:
         slip.row.reason,
     )
     assert [] == (await asked(gateway, state="dead"))["deliveries"]
+
+
+async def test_what_people_do_happens_in_their_time(gateway: Stand) -> None:
+    """
+    Where the data's clock runs ahead of the wall's, as in a demo, a delivery is still sent again at
+    once and not when the data's time has come, and a storm is decided about today.
+    """
+    await some(gateway)
+    gateway.wall = NOON + 5_000
+    gateway.now = NOON + 40 * DAY_MS
+    [dead] = (await asked(gateway, state="dead"))["deliveries"]
+
+    await gateway.http.post(f"/deliveries/{dead['id']}/resend", json={})
+    decided = (await gateway.http.post("/storm/release", json={})).json()
+
+    [slip] = await Deliveries(gateway.redis.client).find(dead["id"])
+    assert (NOON + 5_000, NOON + 5_000) == (slip.row.due, slip.row.updated)
+    assert NOON + 5_000 == to_ms(datetime.fromisoformat(decided["at"]))
 
 
 async def test_the_held_out_are_not_told_by_a_click(gateway: Stand) -> None:

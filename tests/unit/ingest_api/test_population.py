@@ -143,6 +143,49 @@ async def test_what_mature_cohorts_showed_is_a_share_of_user_days(gateway: Stand
     assert HORIZON == told["cohorts"]["horizon_days"]
 
 
+@pytest.mark.parametrize(("late", "days"), [(10, 100), (11, None)])
+async def test_a_day_told_after_its_end_says_nothing(
+    gateway: Stand, late: int, days: int | None
+) -> None:
+    """
+    Scores from within a step of a backlog are of users who did nothing more in it: where there are
+    many of them, the day is not told by the few whose scores came before.
+    """
+    await counted(
+        gateway,
+        *(of_day(0.8, 1.0, f"u{n}") for n in range(100)),
+        of_day(0.1, 4.0, "zoe", seen=4.0),
+        *(of_day(0.8, 1.02, f"late-{n}") for n in range(late)),
+        until=MIDNIGHT + 5 * DAY_MS,
+    )
+
+    told = (await asked(gateway))["bands"][-1]["stayed"]
+
+    assert days == (None if told is None else told["user_days"])
+
+
+async def test_who_has_lapsed_is_in_no_band(gateway: Stand) -> None:
+    """
+    They are counted beside the bands, with the days that it takes; the hours before stay as told.
+    """
+    await counted(
+        gateway,
+        churn_score(0.8),
+        churn_score(0.8, user_id="bob", usual_gap_hours=None),
+        until=MIDNIGHT + 61 * DAY_MS,
+    )
+
+    told = await asked(gateway)
+
+    assert {"after_days": 60, "users": 1, "simulated": 0} == told["lapsed"]
+    assert (0, 1) == (
+        told["bands"][-1]["users"]["counted"], told["bands"][-1]["users"]["little_evidence"],
+    )  # fmt: skip
+    now, before = told["trend"][-1], told["trend"][-3]
+    assert (0, 1, 1) == (now["counted"][-1], now["lapsed"], now["left_out"])
+    assert (1, 0, 1) == (before["counted"][-1], before["lapsed"], before["left_out"])
+
+
 async def test_no_share_is_told_before_the_horizon_has_passed(gateway: Stand) -> None:
     """
     Whoever has not come back yet may still do so.
@@ -187,7 +230,7 @@ def test_a_gap_is_silence_where_activity_is_usual(
     """
     An hour is compared with the same hour of other days, of which there must be two.
     """
-    steps = [Step(number, [], each, each) for number, each in enumerate(activity)]
+    steps = [Step(number, [], [], each, each) for number, each in enumerate(activity)]
 
     assert expected == gaps(steps, 24)
 

@@ -15,7 +15,7 @@ from alerts.episode import Episode, OpenEpisode
 from contracts.events import category_hash
 from contracts.partition import shard
 from contracts.ranks import has_money, risk_scores, worth_scores
-from contracts.record import CANCELLED, ERASED, HAS_CURVE, HAS_SCORE, NO_CROSSING
+from contracts.record import CANCELLED, ERASED, HAS_CURVE, HAS_SCORE, LAPSED, NO_CROSSING
 from contracts.times import DAY_MS, HOUR_MS, to_ms
 from ingest_api import user_list
 from runtime import keys
@@ -96,13 +96,37 @@ async def test_users_nobody_can_win_or_judge_are_left_out_and_counted(gateway):
     plain = await asked(gateway)
     everybody = await asked(gateway, "cancelled=include&evidence=any")
 
-    assert (["ada"], {"cancelled": 2, "little_evidence": 1}) == (names(plain), plain["left_out"])
-    assert (["gone", "new", "both", "ada"], {"cancelled": 0, "little_evidence": 0}) == (
-        names(everybody), everybody["left_out"],
+    some, none = [2, 1, 0], [0, 0, 0]
+    assert (["ada"], some) == (names(plain), list(plain["left_out"].values()))
+    assert (["gone", "new", "both", "ada"], none) == (
+        names(everybody), list(everybody["left_out"].values()),
     )  # fmt: skip
     assert (1, 4) == (plain["ranked"], everybody["ranked"])
     assert ["gone"] == names(await asked(gateway, "cancelled=only"))
     assert ["new", "ada"] == names(await asked(gateway, "evidence=any"))
+
+
+async def test_who_has_lapsed_is_left_out_and_counted(gateway):
+    """
+    Sixty days of silence are too many to be judged: they are listed only if asked for, whether or
+    not their timer has put them in their place.
+    """
+    await ranked(gateway, "ada", 0.1, seen(NOON - 60 * DAY_MS))
+    old, late = seen(NOON - 300 * DAY_MS), seen(NOON - 61 * DAY_MS)
+    old["outlook"]["state"] |= LAPSED
+    await ranked(gateway, "old", 0.9, old)
+    await ranked(gateway, "late", 0.8, late)
+
+    plain = await asked(gateway)
+    alone = await asked(gateway, "lapsed=only")
+    everybody = await asked(gateway, "lapsed=include")
+
+    assert (["ada"], 1) == (names(plain), plain["left_out"]["lapsed"])
+    assert (["old"], [True]) == (names(alone), [user["lapsed"] for user in alone["users"]])
+    assert (["old", "late", "ada"], 0) == (names(everybody), everybody["left_out"]["lapsed"])
+    assert [True, True, False] == [user["lapsed"] for user in everybody["users"]]
+    table = (await gateway.http.get("/users.csv?lapsed=only")).text.splitlines()
+    assert ["lapsed", "true"] == [line.rsplit(",", 1)[1] for line in table]
 
 
 async def test_an_index_that_is_behind_does_not_list_them(gateway):

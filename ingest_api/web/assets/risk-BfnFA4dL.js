@@ -1,0 +1,1 @@
+function e(e,t,n,r){return t!==null&&Date.parse(t)<=n?`high`:e<r?`calm`:`raised`}var t=e=>Math.log(e/(1-e)),n=e=>1/(1+Math.exp(-e)),r=`simulator`;export{e as i,n,t as r,r as t};
