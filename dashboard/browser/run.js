@@ -7,8 +7,8 @@
 import assert from "node:assert/strict";
 import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { launch, PAGES, SIZES, THEMES } from "./stage.js";
-import { running } from "./stack.js";
+import { launch, PAGES, PARTS, settled, SIZES, THEMES } from "./stage.js";
+import { CALM, running } from "./stack.js";
 
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const shots = process.env.SHOTS;
@@ -64,6 +64,7 @@ const tests = {
       }
       await page.locator(".topics summary", { hasText: "activity-event" }).first().click();
       await page.getByRole("columnheader", { name: "Watermark" }).first().waitFor();
+      await page.getByRole("link", { name: "Dead letters" }).click();
       await page.getByLabel("Reason contains").fill("not JSON");
       await page.keyboard.press("Enter");
       await page.getByRole("heading", { name: "None with such a reason" }).waitFor();
@@ -79,13 +80,93 @@ const tests = {
     const page = await browser.newPage();
     await PAGES.model(page, gateway);
     await page.getByText("No real user taught this model.").waitFor();
+    await page.getByRole("link", { name: "Inputs" }).focus();
+    await page.keyboard.press("Enter");
     await page.getByRole("link", { name: "What has drifted most" }).click();
-    await page.waitForURL(/order=drift/);
+    await page.waitForURL(/part=inputs.*order=drift/);
+    assert.equal(await page.locator(".features summary").count(), 10);
+    await page.getByRole("link", { name: /^All \d+ features$/ }).click();
+    await page.waitForURL(/all=true/);
+    await page.locator(".features li:nth-child(11)").waitFor();
     await page.locator(".features summary").first().click();
     await page.getByText("Why it is read").first().waitFor();
     const report = await page.request.get(`${gateway}/model/report`);
     assert.match(report.headers()["content-security-policy"], /sandbox/);
     await page.close();
+  },
+
+  "every part of a page fits a narrow screen, with all that folds opened, and is accessible":
+    async (browser, gateway) => {
+      const context = await browser.newContext({ viewport: SIZES.narrow });
+      const page = await context.newPage();
+      // The longest of what a moment may be.
+      await page.addInitScript(() => localStorage.setItem("ebbtide.times", "exact"));
+      const trouble = troubles(page, gateway);
+      for (const [name, address] of Object.entries(PARTS)) {
+        await page.goto(`${gateway}/app/${address}`);
+        await settled(page);
+        await openAll(page);
+        assert.ok((await width(page)) <= SIZES.narrow.width, `${name} is too wide`);
+        // Alerts come with rows that the page of open ones has, too.
+        if (!name.startsWith("alerts")) assert.deepEqual(await violations(page), [], name);
+        assert.deepEqual(trouble, [], name);
+        if (shots !== undefined)
+          await page.screenshot({ path: `${shots}/${name}-narrow-light.png` });
+      }
+      for (const [name, show] of Object.entries(PAGES)) {
+        await show(page, gateway);
+        await openAll(page);
+        assert.ok((await width(page)) <= SIZES.narrow.width, `${name} is too wide when opened`);
+      }
+      await context.close();
+    },
+
+  "a slow Now page says that it loads, and one that is cut off how old it is": async (
+    browser,
+    gateway,
+  ) => {
+    const context = await browser.newContext({ viewport: SIZES.narrow });
+    const page = await context.newPage();
+    await page.clock.install();
+    const fits = async (what) =>
+      assert.ok((await width(page)) <= SIZES.narrow.width, `${what} is too wide`);
+    const { promise: patience, resolve: answer } = withResolvers();
+    await page.route(/\/population|\/alerts\?/, async (route) => {
+      await patience;
+      await route.continue();
+    });
+    await page.route(/\/alerts\/stream/, (route) => route.abort());
+    await page.goto(`${gateway}/app/`);
+    await page.getByRole("heading", { level: 1, name: "Now" }).waitFor();
+    assert.equal(await page.locator("main .loading").count(), 2);
+    assert.equal(await page.getByText("…", { exact: true }).count(), 2);
+    assert.equal(await page.locator(".trend, .bands, li.alert").count(), 0);
+    assert.deepEqual(await violations(page), [], "while it loads");
+    await fits("while it loads");
+
+    answer();
+    await page.locator(".trend .layer").first().waitFor();
+    await page.locator("li.alert").first().waitFor();
+    await page.getByText("asked for every 5 s").waitFor();
+    assert.equal(await page.locator("main .loading").count(), 0);
+
+    const asked = /\/(population|alerts|readyz)/;
+    await page.route(asked, (route) => route.abort());
+    await page.clock.runFor(7_000);
+    await page.getByText("The gateway does not answer").waitFor();
+    await page.clock.runFor(120_000);
+    await page.getByText(/What you see was true (2|3) minutes ago/).waitFor();
+    await page.getByText("not connected").waitFor();
+    assert.ok((await page.locator(".trend .layer").count()) > 0);
+    assert.ok((await page.locator("li.alert").count()) > 0);
+    assert.deepEqual(await violations(page), [], "when it is cut off");
+    await fits("when it is cut off");
+
+    await page.unroute(asked);
+    await page.clock.runFor(7_000);
+    await page.getByText("The gateway does not answer").waitFor({ state: "detached" });
+    await page.getByText("not connected").waitFor({ state: "detached" });
+    await context.close();
   },
 
   "an alert appears while the page is open": async (browser, gateway) => {
@@ -261,6 +342,10 @@ const tests = {
           });
         assert.equal(await page.evaluate(heard), "open");
         assert.equal(await page.getByRole("link", { name: "Try it" }).count(), 0);
+        await page.goto(`${gateway}/app/alerts?tab=deliveries`);
+        await page.getByRole("list", { name: "Failed deliveries" }).waitFor();
+        const acts = page.getByRole("button", { name: /Send again|Release|Discard|Hold nothing/ });
+        assert.equal(await acts.count(), 0);
         assert.equal(await page.evaluate(() => document.cookie), "");
         const erase = { method: "DELETE", headers: { "Ebbtide-Page": "1" } };
         assert.deepEqual(
@@ -274,6 +359,102 @@ const tests = {
         await context.close();
       });
     },
+
+  "a delivery that failed is sent again, and the page says what became of it": async (
+    browser,
+    gateway,
+    _,
+    team,
+  ) => {
+    if (team === null) return elsewhere();
+    const page = await browser.newPage({ viewport: SIZES.narrow });
+    await page.goto(`${gateway}/app/alerts?tab=deliveries`);
+    await page.getByRole("list", { name: "Failed deliveries" }).locator("li").first().waitFor();
+    // Of somebody who has left there will be no other meanwhile.
+    const asked = await fetch(`${gateway}/deliveries?state=dead&limit=200`);
+    const { deliveries } = await asked.json();
+    const { user_id, message_id } =
+      deliveries.find(({ label }) => label === "churned") ?? deliveries.at(-1);
+    await page.goto(`${gateway}/app/alerts?tab=deliveries&user=${user_id}`);
+    const row = page.locator("li.delivery").first();
+    const again = row.getByRole("button", { name: /^Send again/ });
+    await again.click();
+    await row.getByText("Sent again: it failed again").waitFor();
+    await row.getByText("2 attempts").waitFor();
+    assert.deepEqual(team.taken, []);
+    team.accept();
+    await again.click();
+    await page.locator("li.delivery.good", { hasText: "Sent again: it was told" }).waitFor();
+    assert.equal(team.taken.filter(({ id }) => id === message_id).length, 1);
+    await page.close();
+  },
+
+  "a storm is seen on every page that shows alerts, discarded, released and cleared": async (
+    browser,
+    gateway,
+    _,
+    team,
+  ) => {
+    if (team === null) return elsewhere();
+    team.accept();
+    const asked = async (path) => (await fetch(`${gateway}${path}`)).json();
+    const ofState = async (state) => (await asked(`/deliveries?state=${state}`)).deliveries;
+    const until = async (what, holds) => {
+      for (const began = Date.now(); !(await holds());) {
+        assert.ok(Date.now() - began < 60_000, `not yet: ${what}`);
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+    };
+    const isHeld = async () => (await asked("/storm")).held > 0;
+    await until("held messages", isHeld);
+    const page = await browser.newPage();
+    const banner = page.getByRole("region", { name: "Alert storm" });
+    for (const [size, viewport] of Object.entries(SIZES)) {
+      await page.setViewportSize(viewport);
+      await page.goto(`${gateway}/app/alerts`);
+      await banner.waitFor();
+      const width = await page.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(width <= viewport.width, `${size}: ${width} px wide`);
+      for (const theme of THEMES) {
+        await page.emulateMedia({ colorScheme: theme });
+        if (shots !== undefined) {
+          await page.screenshot({ path: `${shots}/storm-${size}-${theme}.png` });
+        }
+        // Sizes differ in layout only, themes in colours.
+        if (size === "wide") continue;
+        const rules = theme === THEMES[0] ? undefined : ["color-contrast"];
+        assert.deepEqual(await violations(page, rules), [], `storm, ${theme}`);
+      }
+    }
+    await page.goto(`${gateway}/app/`);
+    await page.getByRole("link", { name: "See why, and decide" }).click();
+
+    await banner.getByRole("button", { name: "Discard" }).click();
+    const dialog = page.getByRole("alertdialog");
+    assert.deepEqual(await violations(page), [], "the dialog");
+    await dialog.getByRole("button", { name: "Keep them" }).click();
+    await dialog.waitFor({ state: "detached" });
+    await banner.getByRole("button", { name: "Discard" }).click();
+    await dialog.getByRole("button", { name: "Discard them" }).click();
+    await banner.getByText("Somebody discarded what was held").waitFor();
+    await until("what was decided done", async () => (await asked("/storm")).pending === null);
+    assert.ok((await ofState("discarded")).length > 0);
+
+    await until("more held messages", isHeld);
+    const held = new Set((await ofState("held")).map(({ message_id }) => message_id));
+    await banner.getByRole("button", { name: "Release: tell" }).click();
+    await page.getByText("nothing is held any more: Somebody released").waitFor();
+    await until("a released message told", () => team.taken.some(({ id }) => held.has(id)));
+    await page.goto(`${gateway}/app/audit`);
+    for (const act of ["released a storm", "discarded a storm", "sent a delivery again"]) {
+      await page.getByText(act).first().waitFor();
+    }
+    await team.storm(CALM);
+    await until("its end", async () => (await asked("/storm")).raging === null);
+    await page.goto(`${gateway}/app/alerts`);
+    await page.getByText(/^The last alert storm cleared/).waitFor();
+    await page.close();
+  },
 
   "a chosen theme stays": async (browser, gateway) => {
     const context = await browser.newContext({ colorScheme: "light" });
@@ -292,6 +473,10 @@ const tests = {
   },
 };
 
+function elsewhere() {
+  console.log("  not here: it needs a receiver, beside a stack started for these tests");
+}
+
 /** What goes wrong on the page, as it happens: errors, refused policies, another host's assets. */
 function troubles(page, gateway) {
   const found = [];
@@ -306,6 +491,22 @@ function troubles(page, gateway) {
   return found;
 }
 
+const width = (page) => page.evaluate(() => document.documentElement.scrollWidth);
+
+const openAll = (page) =>
+  page.evaluate(() => {
+    for (const fold of document.querySelectorAll("main details:not([open]) > summary"))
+      fold.click();
+    // What is in them is there with the next frame.
+    return new Promise((shown) => requestAnimationFrame(() => setTimeout(shown)));
+  });
+
+function withResolvers() {
+  let resolve;
+  const promise = new Promise((done) => (resolve = done));
+  return { promise, resolve };
+}
+
 async function violations(page, rules) {
   await page.evaluate(axe);
   const { violations: all } = await page.evaluate(
@@ -317,14 +518,14 @@ async function violations(page, rules) {
 
 const wanted = process.argv[2] ?? "";
 let failed = 0;
-await running(async (gateway, guarded) => {
+await running(async (gateway, guarded, team) => {
   const browser = await launch();
   try {
     for (const [name, test] of Object.entries(tests)) {
       if (!name.includes(wanted)) continue;
       const began = Date.now();
       try {
-        await test(browser, gateway, guarded);
+        await test(browser, gateway, guarded, team);
         console.log(`ok: ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
       } catch (error) {
         failed += 1;

@@ -44,7 +44,7 @@ export const PAGES = {
   model: async (page, gateway) => {
     await page.goto(`${gateway}/app/model`);
     await page.locator(".measures").first().waitFor();
-    await page.locator(".features summary .said").first().waitFor();
+    await page.locator(".plotted .point").first().waitFor();
   },
   system: async (page, gateway) => {
     await page.goto(`${gateway}/app/system`);
@@ -70,3 +70,22 @@ export const PAGES = {
     await page.locator("li.alert").first().waitFor();
   },
 };
+
+/** What PAGES leaves out: the other parts of pages that have several. */
+export const PARTS = {
+  "model-stability": "model?part=stability",
+  "model-inputs": "model?part=inputs&all=true",
+  "model-origin": "model?part=origin",
+  "system-letters": "system?part=letters",
+  "system-requests": "system?part=requests",
+  "alerts-history": "alerts?tab=history",
+  "alerts-deliveries": "alerts?tab=deliveries",
+  "alerts-verdicts": "alerts?tab=verdicts",
+  "alerts-effect": "alerts?tab=effect",
+};
+
+/** Until the page has what it asked for. */
+export async function settled(page) {
+  await page.locator("h1").waitFor();
+  await page.locator("main .loading").waitFor({ state: "detached" });
+}

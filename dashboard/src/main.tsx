@@ -4,7 +4,8 @@ import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { makeQueryClient } from "./api/queries.ts";
-import { TimesProvider } from "./parts/Moment.tsx";
+import { DataNowProvider, TimesProvider } from "./parts/Moment.tsx";
+import { ProvenanceProvider } from "./parts/Provenance.tsx";
 import { makeRouter } from "./router.tsx";
 import "./styles/tokens.css";
 import "./styles/base.css";
@@ -28,7 +29,11 @@ createRoot(root).render(
     <CSPProvider disableStyleElements>
       <QueryClientProvider client={queries}>
         <TimesProvider>
-          <RouterProvider router={router} />
+          <DataNowProvider>
+            <ProvenanceProvider>
+              <RouterProvider router={router} />
+            </ProvenanceProvider>
+          </DataNowProvider>
         </TimesProvider>
       </QueryClientProvider>
     </CSPProvider>

@@ -23,7 +23,7 @@ import {
   atRiskSearch,
   modelSearch,
   nowSearch,
-  pageSearch,
+  auditSearch,
   systemSearch,
   userSearch,
 } from "./search.ts";
@@ -115,7 +115,7 @@ const login = createRoute({
 const audit = createRoute({
   getParentRoute: () => root,
   path: "/audit",
-  validateSearch: pageSearch,
+  validateSearch: auditSearch,
   component: lazyRouteComponent(() => import("./pages/Audit.tsx"), "Audit"),
 });
 

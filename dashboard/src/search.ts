@@ -22,6 +22,7 @@ export type AtRiskSearch = {
   seen?: number;
   rule?: string;
   cancelled?: "include" | "only";
+  lapsed?: "include" | "only";
   evidence?: "any";
   /** The cursor of a page behind the first. */
   after?: string;
@@ -42,6 +43,8 @@ export function atRiskSearch(given: Record<string, unknown>): AtRiskSearch {
   if (days !== undefined && days > 0 && days <= 36_500) found.seen = days;
   const { cancelled } = given;
   if (cancelled === "include" || cancelled === "only") found.cancelled = cancelled;
+  const { lapsed } = given;
+  if (lapsed === "include" || lapsed === "only") found.lapsed = lapsed;
   if (given["evidence"] === "any") found.evidence = "any";
   return found;
 }
@@ -175,21 +178,35 @@ export function pageSearch(given: Record<string, unknown>): PageSearch {
   return Number.isInteger(page) && page > 1 ? { page } : {};
 }
 
+/** The parts of the Model page. */
+export const MODEL_PARTS = ["quality", "stability", "inputs", "origin"] as const;
+export type ModelPart = (typeof MODEL_PARTS)[number];
+
 export interface ModelSearch {
+  part?: Exclude<ModelPart, "quality">;
   /** Which moments the calibration is shown of. */
   moments?: string;
   order?: Exclude<FeatureOrder, "effect">;
+  /** Whether all features are listed, rather than the first of the order. */
+  all?: true;
 }
 
 export function modelSearch(given: Record<string, unknown>): ModelSearch {
   const found: ModelSearch = {};
-  const { moments, order } = given;
+  const { part, moments, order, all } = given;
+  if (part === "stability" || part === "inputs" || part === "origin") found.part = part;
   if (typeof moments === "string" && moments !== "all") found.moments = moments;
   if (order === "drift" || order === "name") found.order = order;
+  if (all === true) found.all = true;
   return found;
 }
 
+/** The parts of the System page. */
+export const SYSTEM_PARTS = ["machine", "letters", "requests"] as const;
+export type SystemPart = (typeof SYSTEM_PARTS)[number];
+
 export interface SystemSearch {
+  part?: Exclude<SystemPart, "machine">;
   /** Whose dead letters are shown. */
   topic?: Topic;
   /** Part of their reason. */
@@ -200,6 +217,8 @@ export interface SystemSearch {
 
 export function systemSearch(given: Record<string, unknown>): SystemSearch {
   const found: SystemSearch = {};
+  const { part } = given;
+  if (part === "letters" || part === "requests") found.part = part;
   const topic = TOPICS.find((each) => each === given["topic"]);
   if (topic !== undefined && topic !== "activity-event") found.topic = topic;
   for (const name of ["reason", "after"] as const) {
@@ -207,4 +226,13 @@ export function systemSearch(given: Record<string, unknown>): SystemSearch {
     if (said !== undefined) found[name] = said;
   }
   return found;
+}
+
+/** The part an address shows; who looks for a dead letter asks for those. */
+export const systemPartOf = ({ part, topic, reason, after }: SystemSearch): SystemPart =>
+  part ?? ([topic, reason, after].some((each) => each !== undefined) ? "letters" : "machine");
+
+/** The audit log: which of its lists, and which page of it. */
+export function auditSearch(search: Record<string, unknown>): { page?: number; kind?: "read" } {
+  return { ...pageSearch(search), ...(search["kind"] === "read" && { kind: "read" as const }) };
 }

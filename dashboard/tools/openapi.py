@@ -12,7 +12,14 @@ from ingest_api.app import create_app
 from ingest_api.audit import RedisAudit
 from ingest_api.records import RedisUsers
 from ingest_api.system import Machine
-from tests.unit.ingest_api.stand import MemoryEnds, MemoryLetters, MemoryLog, ServingRedis, a_model
+from tests.unit.ingest_api.stand import (
+    MemoryBox,
+    MemoryEnds,
+    MemoryLetters,
+    MemoryLog,
+    ServingRedis,
+    a_model,
+)
 
 COMMITTED = Path(__file__).parents[1] / "src" / "api" / "openapi.json"
 
@@ -26,7 +33,7 @@ def document() -> str:
         reader=RedisUsers(redis),
         rules=FoldRules(),
         access=Access(audit=RedisAudit(redis.client)),
-        machine=Machine(redis, MemoryEnds(log), MemoryLetters()),
+        machine=Machine(redis, MemoryEnds(log), MemoryLetters(), lambda _: MemoryBox(log, [])),
     )
     return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
 

@@ -1,29 +1,31 @@
 /** What became of what people were to be told: failures first, and sending again. */
-import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
+import { useState } from "react";
 import {
   deliveriesQuery,
   policyQuery,
-  resend,
   type Delivery,
   type DeliveryList,
 } from "../api/alertQueries.ts";
+import { useSendAgain } from "../api/sendAgain.ts";
 import { useMay } from "../api/session.ts";
 import { Moment } from "../parts/Moment.tsx";
 import { Panel } from "../parts/Page.tsx";
 import { Empty, Failure, Loading } from "../parts/States.tsx";
 import { DELIVERY_STATES, type AlertsSearch } from "../search.ts";
-import { KIND_WORDS } from "../words/alerts.ts";
 import {
+  about,
+  againWords,
   became,
   DELIVERY_STATE_SHORT,
   DELIVERY_STATE_WORDS,
   deliveryTone,
-  failed,
   mayResend,
+  staying,
   table,
 } from "../words/deliveries.ts";
-import { number } from "../words/numbers.ts";
+import { count, number } from "../words/numbers.ts";
 import { useNarrow } from "./Filters.tsx";
 
 const FAILURES = 20;
@@ -61,8 +63,13 @@ export function Deliveries({ search }: { search: AlertsSearch }) {
           </button>
         </p>
       )}
-      {!isNarrowed && failed(first.counts) > 0 && <Failed />}
-      <List title={isNarrowed ? heading(search) : "Latest"} search={search} />
+      {!isNarrowed && <Failed />}
+      <List
+        // Another list begins at its beginning.
+        key={JSON.stringify([search.channel, search.delivery, search.user])}
+        title={isNarrowed ? heading(search) : "Latest"}
+        search={search}
+      />
     </div>
   );
 }
@@ -131,15 +138,15 @@ function Counts({ counts, search }: { counts: DeliveryList["counts"]; search: Al
 
 function Failed() {
   const { data } = useInfiniteQuery(deliveriesQuery({ delivery: "dead" }, FAILURES));
-  const rows = data?.pages[0]?.deliveries ?? [];
-  if (rows.length === 0) return null;
+  const { shown, stay } = useStaying(data?.pages[0]?.deliveries ?? []);
+  if (shown.length === 0) return null;
   return (
     <Panel
       title="Failed"
       className="failures"
       note="Given up after ten attempts, or at once where the receiver wants no more of it."
     >
-      <Rows rows={rows} label="Failed deliveries" />
+      <Rows rows={shown} label="Failed deliveries" onAgain={stay} />
       {data?.pages[0]?.next != null && (
         <p>
           <Link to="/alerts" search={{ tab: "deliveries", delivery: "dead" }}>
@@ -152,16 +159,22 @@ function Failed() {
 }
 
 function List({ title, search }: { title: string; search: AlertsSearch }) {
-  const { data, hasNextPage, fetchNextPage, isFetchingNextPage } = useInfiniteQuery(
+  const { data, error, refetch, hasNextPage, fetchNextPage, isFetchingNextPage } = useInfiniteQuery(
     deliveriesQuery(search),
   );
-  const rows = data?.pages.flatMap(({ deliveries }) => deliveries) ?? [];
+  const { shown, stay } = useStaying(data?.pages.flatMap(({ deliveries }) => deliveries) ?? []);
   return (
     <Panel title={title}>
-      {rows.length === 0 ? (
+      {data === undefined && shown.length === 0 ? (
+        error === null ? (
+          <Loading lines={6} />
+        ) : (
+          <Failure error={error} again={() => void refetch()} />
+        )
+      ) : shown.length === 0 ? (
         <p className="soft">None of these at present.</p>
       ) : (
-        <Rows rows={rows} label={title} />
+        <Rows rows={shown} label={title} onAgain={stay} />
       )}
       {hasNextPage && (
         <p className="more">
@@ -174,69 +187,91 @@ function List({ title, search }: { title: string; search: AlertsSearch }) {
   );
 }
 
-function Rows({ rows, label }: { rows: readonly Delivery[]; label: string }) {
-  const allowed = useMay("operate");
+/**
+ * Rows that were sent again stay where they were clicked, so that it can be seen what came of it,
+ * although they may be no longer what the list is of.
+ */
+function useStaying(rows: readonly Delivery[]): {
+  shown: readonly Delivery[];
+  stay: (row: Delivery) => void;
+} {
+  const [clicked, setClicked] = useState<ReadonlyMap<string, Delivery>>(new Map());
+  return {
+    shown: staying(rows, clicked),
+    stay: (row) =>
+      setClicked((before) => (before.has(row.id) ? before : new Map(before).set(row.id, row))),
+  };
+}
+
+function Rows({
+  rows,
+  label,
+  onAgain,
+}: {
+  rows: readonly Delivery[];
+  label: string;
+  onAgain: (row: Delivery) => void;
+}) {
   return (
     <ul className="deliveries" aria-label={label}>
       {rows.map((row) => (
-        <li key={row.id} className={`delivery ${deliveryTone(row.state)}`}>
-          <span className="became">{became(row)}</span>
-          <div className="what">
-            <span>
-              <strong>{row.channel}</strong>{" "}
-              {row.kind === "alert" && row.label in KIND_WORDS
-                ? KIND_WORDS[row.label as keyof typeof KIND_WORDS].toLowerCase()
-                : row.label}
-            </span>
-            {row.user_id !== "" && (
-              <Link to="/user" search={{ id: row.user_id }} className="id">
-                {row.user_id}
-              </Link>
-            )}
-            {row.reason !== "" && <span className="why">{row.reason}</span>}
-            {row.state === "waiting" && row.attempts > 0 && !row.under_way && (
-              <span className="soft">
-                next attempt <Moment at={row.due} by="viewer" />
-              </span>
-            )}
-          </div>
-          <span className="soft tries">
-            {row.attempts === 0
-              ? "no attempt"
-              : `${number(row.attempts)} ${row.attempts === 1 ? "attempt" : "attempts"}`}
-            {row.repeats > 0 && `, ${number(row.repeats)} perhaps repeated`}
-          </span>
-          <span className="when">
-            <Moment at={row.updated} by="viewer" />
-          </span>
-          {allowed && mayResend(row) ? <Again row={row} /> : <span />}
-        </li>
+        <Row key={row.id} listed={row} onAgain={onAgain} />
       ))}
     </ul>
   );
 }
 
-function Again({ row }: { row: Delivery }) {
-  const queries = useQueryClient();
-  const { mutate, data, error, isPending } = useMutation({
-    mutationFn: () => resend(row.id),
-    onSettled: () => queries.invalidateQueries({ queryKey: ["alerts", "deliveries"] }),
-  });
+function Row({ listed, onAgain }: { listed: Delivery; onAgain: (row: Delivery) => void }) {
+  const allowed = useMay("operate");
+  const { send, again } = useSendAgain(listed);
+  const row = "row" in again ? again.row : listed;
+  const isUnderWay = again.state === "sending" || again.state === "under way";
   return (
-    <span className="act">
-      <button
-        type="button"
-        className="quiet"
-        disabled={isPending}
-        onClick={() => mutate()}
-        aria-label={`Send again to ${row.channel}${row.user_id === "" ? "" : ` about ${row.user_id}`}`}
-      >
-        Send again
-      </button>
-      <span role="status" className="outcome">
-        {error !== null ? error.message : (data?.deliveries[row.id] ?? "")}
+    <li className={`delivery ${deliveryTone(row.state)}`}>
+      <span className="became">{became(row)}</span>
+      <div className="what">
+        <span>
+          <strong>{row.channel}</strong> {about(row)}
+        </span>
+        {row.user_id !== "" && (
+          <Link to="/user" search={{ id: row.user_id }} className="id">
+            {row.user_id}
+          </Link>
+        )}
+        {row.reason !== "" && <span className="why">{row.reason}</span>}
+        {row.state === "waiting" && row.attempts > 0 && !row.under_way && !isUnderWay && (
+          <span className="soft">
+            next attempt <Moment at={row.due} by="viewer" />
+          </span>
+        )}
+      </div>
+      <span className="soft tries">
+        {row.attempts === 0 ? "no attempt" : count(row.attempts, "attempt")}
+        {row.repeats > 0 && `, ${number(row.repeats)} perhaps repeated`}
       </span>
-    </span>
+      <span className="when">
+        <Moment at={row.updated} by="viewer" />
+      </span>
+      {allowed && mayResend(row) ? (
+        <button
+          type="button"
+          className="quiet"
+          disabled={isUnderWay}
+          onClick={() => {
+            onAgain(listed);
+            send();
+          }}
+          aria-label={`Send again to ${row.channel}${row.user_id === "" ? "" : ` about ${row.user_id}`}`}
+        >
+          Send again
+        </button>
+      ) : (
+        <span />
+      )}
+      <span role="status" className={`outcome ${again.state}`}>
+        {againWords(again)}
+      </span>
+    </li>
   );
 }
 

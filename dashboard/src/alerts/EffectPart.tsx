@@ -4,7 +4,15 @@ import { effectQuery, policyQuery, type Effects, type RuleEffect } from "../api/
 import { IntervalBar } from "../charts/IntervalBar.tsx";
 import { Panel } from "../parts/Page.tsx";
 import { Empty, Failure, Loading } from "../parts/States.tsx";
-import { points, scaleOf, share, VERDICT_HEADINGS, verdictWords, wait } from "../words/effects.ts";
+import {
+  points,
+  scaleOf,
+  share,
+  VERDICT_HEADINGS,
+  verdictWords,
+  wait,
+  widened,
+} from "../words/effects.ts";
 import { count, number, percent } from "../words/numbers.ts";
 import { date } from "../words/times.ts";
 
@@ -14,16 +22,18 @@ export function EffectPart() {
     return error === null ? <Loading /> : <Failure error={error} again={() => void refetch()} />;
   if (data.rules.length === 0) return <Nothing effects={data} />;
   const reach = scaleOf(data.rules);
+  const why = widened(data.rules);
   return (
     <div className="stack">
       <p className="note">
         Experiment <strong>{data.epoch}</strong>
         {data.share !== null && `, ${percent(data.share)} of users held out`}
-        {data.since !== null && `, since ${date(Date.parse(data.since))}`}. Retained is who does
+        {data.since !== null && `, since ${date(Date.parse(data.since))}`}. Who came back did
         something within {data.horizon_days} days of their first alert in it; who was meant to be
         told counts as told. Look once, when as many users are known as you planned for: whoever
-        looks every day will in the end see an interval that excludes zero.
+        looks every day will in the end take chance for an effect.
       </p>
+      {why !== null && <p className="note">{why}</p>}
       {data.share === 0 && (
         <p className="banner simulated" role="note">
           The policy in force holds nobody out: nobody joins this experiment any more.

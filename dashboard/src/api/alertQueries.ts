@@ -25,6 +25,12 @@ const pages = {
 };
 const from = (cursor: Cursor) => (cursor === null ? {} : { cursor });
 
+/** What is not asked for again by itself is while it cannot be had: pages say that they try. */
+const whileFailing =
+  (otherwise: number | false) =>
+  ({ state }: { state: { status: string } }): number | false =>
+    state.status === "error" ? 5_000 : otherwise;
+
 /** Episodes that are open, each with its newest alert. */
 export const openQuery = ({ state, arm, rule, severity, user }: AlertsSearch) =>
   infiniteQueryOptions({
@@ -47,7 +53,7 @@ export const openQuery = ({ state, arm, rule, severity, user }: AlertsSearch) =>
           signal,
         }),
       ),
-    refetchInterval: 30_000,
+    refetchInterval: whileFailing(30_000),
     ...pages,
   });
 
@@ -72,6 +78,7 @@ export const historyQuery = ({ kind, arm, rule, severity, user }: AlertsSearch) 
           signal,
         }),
       ),
+    refetchInterval: whileFailing(false),
     ...pages,
   });
 
@@ -121,13 +128,14 @@ export const verdictsQuery = ({ rule, verdict, user }: AlertsSearch) =>
 export const effectQuery = queryOptions({
   queryKey: ["alerts", "effect"],
   queryFn: ({ signal }) => body(gateway.GET("/alerts/effect", { signal })),
-  refetchInterval: 60_000,
+  refetchInterval: whileFailing(60_000),
 });
 
 export const stormQuery = queryOptions({
   queryKey: ["alerts", "storm"],
   queryFn: ({ signal }) => body(gateway.GET("/storm", { signal })),
-  refetchInterval: 5_000,
+  // Whoever has decided something waits for it.
+  refetchInterval: ({ state }) => (state.data?.pending == null ? 5_000 : 1_000),
 });
 
 export const policyQuery = queryOptions({

@@ -29,12 +29,16 @@ export function makeQueryClient(): QueryClient {
   return client;
 }
 
-/** The gateway's now: with a stream clock it is the time of the data, not of this machine. */
+/**
+ * The gateway's now: with a stream clock it is the time of the data, not of this machine. Asked of
+ * the one answer that costs nothing and is never shed, so that it also says who is away.
+ */
 export const clockQuery = queryOptions({
   queryKey: ["clock"],
   queryFn: async ({ signal }) => {
-    const answer = await body(gateway.GET("/users", { params: { query: { limit: 1 } }, signal }));
-    return { asOf: Date.parse(answer.as_of), origin: answer.origin, askedAt: Date.now() };
+    const { as_of, model, redis } = await body(gateway.GET("/readyz", { signal }));
+    if (redis !== "ok") throw new Refused(503, "Users and alerts cannot be read now", redis);
+    return { asOf: Date.parse(as_of), model, askedAt: Date.now() };
   },
   refetchInterval: EVERY_MS,
 });
@@ -124,12 +128,6 @@ export const populationQuery = (range: Population["range"]) =>
 export const ratesQuery = queryOptions({
   queryKey: ["population", "rates"],
   queryFn: ({ signal }) => body(gateway.GET("/population/rates", { signal })),
-  refetchInterval: EVERY_MS,
-});
-
-export const readyQuery = queryOptions({
-  queryKey: ["ready"],
-  queryFn: ({ signal }) => body(gateway.GET("/readyz", { signal })),
   refetchInterval: EVERY_MS,
 });
 

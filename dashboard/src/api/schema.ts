@@ -151,7 +151,8 @@ export interface paths {
         /**
          * Users by risk, money at risk or change
          * @description The highest first, page by page: send `next` as `cursor`. Users who have
-         *     cancelled, and users with little evidence, are left out unless asked for; `left_out` counts them.
+         *     cancelled or lapsed, and users with little evidence, are left out unless asked for; `left_out`
+         *     counts them.
          *
          *     Pages follow each user's last score, which the scorer renews whenever silence lifts the risk to
          *     the next rung of the model's ladder; within a page the order is that of now. Somebody who is
@@ -329,8 +330,9 @@ export interface paths {
          *     whatever they did before. It begins when a policy with a holdout is first in force; alerts of before
          *     that are for `ebbtide alerts effect`, which reads the log.
          *
-         *     The interval holds for one look at a number of users stated before (`ebbtide alerts holdout`), and
-         *     for one rule: with many rules, some will seem to help.
+         *     The intervals hold for one look at a number of users stated before (`ebbtide alerts holdout`).
+         *     Several rules make them wider (Bonferroni): of experiments in which no rule does anything, 5 % or
+         *     fewer call any verdict here.
          *
          *     With keys, takes the scope `read`.
          */
@@ -662,6 +664,55 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/dead-letters/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send records that could not be used back to their topic
+         * @description As `ebbtide dead-letters replay`: with their event_id, log time and headers, to
+         *     their users' homes, and noted beside the letters. What a worker would park again stays, with the
+         *     reason; so does what would do harm: records of users who were erased, log times in the future,
+         *     scores that were overtaken, commands and alerts older than a day, erasures. A request sends up to
+         *     480 letters; `more` says that there are others. Events keep their ids, so one that went
+         *     twice, because something broke in between, counts once.
+         *
+         *     With keys, takes the scope `operate`.
+         */
+        post: operations["replay_dead_letters_replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/dead-letters/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a partition go on that waits since a long run of bad records
+         * @description The records of the run stay in the dead letters. Should the next hundred be as bad, the partition waits again.
+         *
+         *     With keys, takes the scope `operate`.
+         */
+        post: operations["accept_dead_letters_accept_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/model/drift": {
         parameters: {
             query?: never;
@@ -773,7 +824,7 @@ export interface paths {
         };
         /**
          * Who did what
-         * @description Actions (all that needs the scope `operate`), also refused ones, logins and logouts. The latest are kept; the gateways' logs have all, as events called `audit`.
+         * @description Actions (all that needs the scope `operate`), also refused ones, logins and logouts; and, as another list, exports and reading on through lists of users. The latest of each are kept; the gateways' logs have all, as events called `audit`.
          *
          *     With keys, takes the scope `operate`.
          */
@@ -790,6 +841,30 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AcceptOrder
+         * @description Which partition is to go on.
+         */
+        AcceptOrder: {
+            partition: number;
+            held: string;
+            /**
+             * @default activity-event
+             * @enum {unknown}
+             */
+            topic?: "activity-event" | "alert-command" | "churn-alert" | "churn-score";
+            /** @default  */
+            actor?: string;
+        };
+        /**
+         * Accepted
+         * @description The partition goes on as soon as its worker looks, which is within a second.
+         */
+        Accepted: {
+            topic: string;
+            partition: number;
+            held: string;
+        };
         /**
          * Acknowledgement
          * @description Somebody takes care of it: the episode does not escalate.
@@ -849,7 +924,7 @@ export interface components {
         };
         /**
          * Act
-         * @description One thing somebody did, or was refused.
+         * @description One thing somebody did, was refused, or read of many people.
          */
         Act: {
             at: string;
@@ -860,6 +935,13 @@ export interface components {
             target: string;
             status: number;
             address: string;
+            /** @default  */
+            said?: string;
+            /**
+             * @default action
+             * @enum {unknown}
+             */
+            kind?: "action" | "read";
         };
         /**
          * AlertPage
@@ -1290,6 +1372,7 @@ export interface components {
             waiting: number;
             difference: number | null;
             interval: components["schemas"]["Interval"] | null;
+            confidence: number;
             smallest: number | null;
             planned_lift: number;
             alerts_needed: number | null;
@@ -1307,7 +1390,7 @@ export interface components {
         };
         /**
          * Interval
-         * @description Where the difference lies, at 95 %.
+         * @description Where the difference lies.
          */
         Interval: {
             low: number;
@@ -1371,6 +1454,8 @@ export interface components {
             chosen_because: string;
             class_cutoff: number;
             levels: number[];
+            alert_threshold: number;
+            alert_choice: components["schemas"]["AlertThreshold"] | null;
             silence_grid_days: number;
             trained: components["schemas"]["Period"];
             validated_from: string;
@@ -1397,6 +1482,29 @@ export interface components {
             predict_origin: string;
             notes: string[];
             has_report: boolean;
+        };
+        /**
+         * AlertThreshold
+         * @description The risk at which the default rule speaks, and what that was chosen by.
+         */
+        AlertThreshold: {
+            level: number;
+            because: string;
+            churn_episodes: number;
+            sessions: number;
+            rungs: components["schemas"]["Rung"][];
+        };
+        /**
+         * Rung
+         * @description What alerts that open at one rung of the ladder would have been worth.
+         */
+        Rung: {
+            level: number;
+            alerts: number;
+            precision: number | null;
+            in_time: number | null;
+            lead_days: number | null;
+            per_1000_a_day: number;
         };
         /**
          * Period
@@ -1506,9 +1614,9 @@ export interface components {
          */
         RuleInForce: {
             name: string;
-            threshold: number;
+            threshold: number | null;
             top_a_day: number | null;
-            resolve_below: number;
+            resolve_below: number | null;
             escalation_step: number;
             cooldown_days: number;
             least_active_days: number;
@@ -1575,6 +1683,7 @@ export interface components {
             as_of: string | null;
             scored_at: string | null;
             bands: components["schemas"]["RiskBand"][];
+            lapsed: components["schemas"]["Lapsed"] | null;
             /** @enum {unknown} */
             range: "day" | "month" | "week" | "year";
             step_seconds: number;
@@ -1614,6 +1723,17 @@ export interface components {
             share: number;
         };
         /**
+         * Lapsed
+         * @description Users silent for so long that no risk is told of them any more, whatever it was; in no band.
+         *
+         *     Neither those who have cancelled nor those with little evidence, who are left out anyway.
+         */
+        Lapsed: {
+            after_days: number;
+            users: number;
+            simulated: number;
+        };
+        /**
          * TrendPoint
          * @description How an hour or a day ended.
          */
@@ -1622,6 +1742,7 @@ export interface components {
             counted: number[];
             simulated: number[];
             left_out: number;
+            lapsed: number;
             activity: number;
             scores: number;
         };
@@ -1788,6 +1909,7 @@ export interface components {
             evidence: components["schemas"]["Evidence"];
             little_evidence: boolean;
             cancelled: boolean;
+            lapsed: boolean;
             open_alert: components["schemas"]["UsersAlert"] | null;
         };
         /**
@@ -1815,11 +1937,13 @@ export interface components {
         };
         /**
          * LeftOut
-         * @description Users the list does not show unless asked: whoever is both counts as cancelled.
+         * @description Users the list does not show unless asked: whoever is more than one of these counts as the
+         *     first.
          */
         LeftOut: {
             cancelled: number;
             little_evidence: number;
+            lapsed: number;
         };
         /**
          * Rates
@@ -1844,6 +1968,61 @@ export interface components {
             model: string;
             kafka: string;
             redis: string;
+            as_of: string;
+        };
+        /**
+         * ReplayAnswer
+         * @description What became of the letters that were chosen.
+         */
+        ReplayAnswer: {
+            topic: string;
+            dry_run: boolean;
+            went_back: number;
+            stay: number;
+            staying: components["schemas"]["Staying"][];
+            more: boolean;
+            read_when: components["schemas"]["ReadWhen"][];
+        };
+        /**
+         * Staying
+         * @description A letter that does not go back.
+         */
+        Staying: {
+            id: string;
+            why: string;
+        };
+        /**
+         * ReadWhen
+         * @description Where a partition's watermark stands once what went back was read.
+         */
+        ReadWhen: {
+            partition: number;
+            offset: number;
+        };
+        /**
+         * ReplayOrder
+         * @description Which letters are to go back.
+         */
+        ReplayOrder: {
+            /**
+             * @default activity-event
+             * @enum {unknown}
+             */
+            topic?: "activity-event" | "alert-command" | "churn-alert" | "churn-score";
+            /** @default null */
+            letters?: string[] | null;
+            /** @default null */
+            partition?: number | null;
+            /** @default  */
+            reason?: string;
+            /** @default false */
+            all?: boolean;
+            /** @default null */
+            value?: string | null;
+            /** @default false */
+            dry_run?: boolean;
+            /** @default  */
+            actor?: string;
         };
         /**
          * Resend
@@ -3294,6 +3473,8 @@ export interface operations {
                 rule?: string;
                 /** @description Users who have cancelled and done nothing since. */
                 cancelled?: "exclude" | "include" | "only";
+                /** @description Users silent for twice the horizon, and 60 days at least: where the model's knowledge ends. */
+                lapsed?: "exclude" | "include" | "only";
                 /** @description `enough` leaves out users who came too seldom to have a rhythm. */
                 evidence?: "enough" | "any";
                 limit?: number;
@@ -3432,6 +3613,8 @@ export interface operations {
                 rule?: string;
                 /** @description Users who have cancelled and done nothing since. */
                 cancelled?: "exclude" | "include" | "only";
+                /** @description Users silent for twice the horizon, and 60 days at least: where the model's knowledge ends. */
+                lapsed?: "exclude" | "include" | "only";
                 /** @description `enough` leaves out users who came too seldom to have a rhythm. */
                 evidence?: "enough" | "any";
             };
@@ -4956,6 +5139,8 @@ export interface operations {
                 user?: string;
                 /** @description An `alert_id`, or a `dedup_key`. */
                 alert?: string;
+                /** @description A delivery's `id`, or a `message_id` for all its channels. */
+                id?: string;
                 limit?: number;
                 /** @description `next` of the page before, under the same filters. */
                 cursor?: string;
@@ -6525,6 +6710,390 @@ export interface operations {
             };
         };
     };
+    replay_dead_letters_replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "letters": [
+                 *         "3:17"
+                 *       ],
+                 *       "dry_run": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["ReplayOrder"];
+            };
+        };
+        responses: {
+            /** @description What became of them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayAnswer"];
+                };
+            };
+            /** @description The path or the body is no text, or the body no JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The path or the body is no text, or the body no JSON.",
+                     *       "status": 400,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body took too long to arrive. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body took too long to arrive.",
+                     *       "status": 408,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description More than is taken at once. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "More than is taken at once.",
+                     *       "status": 413,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body was not sent as application/json, or not as it is (content-encoding). */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
+                     *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    accept_dead_letters_accept_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "partition": 3,
+                 *       "held": "1:1700"
+                 *     }
+                 */
+                "application/json": components["schemas"]["AcceptOrder"];
+            };
+        };
+        responses: {
+            /** @description It goes on. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Accepted"];
+                };
+            };
+            /** @description The path or the body is no text, or the body no JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The path or the body is no text, or the body no JSON.",
+                     *       "status": 400,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No key came along, or one that is unknown or has expired. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "No key came along, or one that is unknown or has expired.",
+                     *       "status": 401,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do that, or a page of another origin asks. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The key may not do that, or a page of another origin asks.",
+                     *       "status": 403,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body took too long to arrive. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body took too long to arrive.",
+                     *       "status": 408,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description More than is taken at once. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "More than is taken at once.",
+                     *       "status": 413,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body was not sent as application/json, or not as it is (content-encoding). */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The body was not sent as application/json, or not as it is (content-encoding).",
+                     *       "status": 415,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The gateway is not called by the name in `Host`. */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:...",
+                     *       "title": "The gateway is not called by the name in `Host`.",
+                     *       "status": 421,
+                     *       "detail": "..."
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something breaks a limit; `errors` names the fields and what would fit. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:invalid-input",
+                     *       "title": "The request breaks a limit",
+                     *       "status": 422,
+                     *       "detail": "time_spent: must be a number from 0 to 50000000; got -1",
+                     *       "errors": [
+                     *         {
+                     *           "field": "time_spent",
+                     *           "reason": "must be a number from 0 to 50000000; got -1"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A dependency does not answer, or more is asked for than can be done: come again after `Retry-After` seconds. */
+            503: {
+                headers: {
+                    /** @description Seconds to wait, at present 2. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "type": "urn:ebbtide:problem:events-unavailable",
+                     *       "title": "Events cannot be accepted now",
+                     *       "status": 503,
+                     *       "detail": "Kafka acknowledged 0 of 2: no acknowledgement within 5 s"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_drift_model_drift_get: {
         parameters: {
             query?: never;
@@ -7147,6 +7716,8 @@ export interface operations {
                 limit?: number;
                 /** @description Leave out the newest. */
                 skip?: number;
+                /** @description `action`: what was done. `read`: who took out lists of users. */
+                kind?: "action" | "read";
             };
             header?: never;
             path?: never;

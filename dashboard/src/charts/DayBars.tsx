@@ -1,9 +1,18 @@
 /** What a user did on each of the last 28 days. */
+import { memo } from "react";
 import type { Day } from "../api/client.ts";
+import { Fold } from "../parts/Fold.tsx";
+import { Table, type Column } from "../parts/Table.tsx";
 import { count, number } from "../words/numbers.ts";
 import { measured, type Measure } from "./days.ts";
 
-export function DayBars({ days, measure }: { days: readonly Day[]; measure: Measure }) {
+export const DayBars = memo(function DayBars({
+  days,
+  measure,
+}: {
+  days: readonly Day[];
+  measure: Measure;
+}) {
   const highest = Math.max(...days.map((day) => measured(day, measure)), 0);
   const most = Math.max(highest, 1);
   const lastActive = days.findLastIndex(({ is_active }) => is_active);
@@ -63,41 +72,26 @@ export function DayBars({ days, measure }: { days: readonly Day[]; measure: Meas
       </svg>
     </figure>
   );
-}
+});
+
+const COLUMNS: readonly Column<Day>[] = [
+  { name: "Day (UTC)", as: "row", of: ({ day }) => dayName(day) },
+  { name: "Visits", as: "number", of: ({ sessions }) => number(sessions) },
+  { name: "Pages", as: "number", of: ({ pages }) => number(pages) },
+  { name: "Minutes", as: "number", of: ({ minutes }) => number(minutes) },
+];
 
 export function DaysTable({ days }: { days: readonly Day[] }) {
   return (
-    <details>
-      <summary>As a table</summary>
+    <Fold summary="As a table">
       <div className="scroll">
-        <table className="plain">
-          <thead>
-            <tr>
-              <th scope="col">Day (UTC)</th>
-              <th scope="col" className="of-number">
-                Visits
-              </th>
-              <th scope="col" className="of-number">
-                Pages
-              </th>
-              <th scope="col" className="of-number">
-                Minutes
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {days.toReversed().map((day) => (
-              <tr key={day.day} className={day.is_active ? "" : "soft"}>
-                <th scope="row">{dayName(day.day)}</th>
-                <td className="of-number">{number(day.sessions)}</td>
-                <td className="of-number">{number(day.pages)}</td>
-                <td className="of-number">{number(day.minutes)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <Table
+          columns={COLUMNS}
+          rows={days.toReversed()}
+          rowClass={({ is_active }) => (is_active ? "" : "soft")}
+        />
       </div>
-    </details>
+    </Fold>
   );
 }
 
@@ -107,10 +101,11 @@ function told(day: Day): string {
   return `${name}: ${count(day.sessions, "visit")}, ${count(day.pages, "page")}, ${count(day.minutes, "minute")}`;
 }
 
+const DAYS = new Intl.DateTimeFormat(undefined, {
+  day: "numeric",
+  month: "short",
+  timeZone: "UTC",
+});
+
 /** The days are days in UTC, whatever zone the viewer is in. */
-const dayName = (day: string): string =>
-  new Date(`${day}T00:00:00Z`).toLocaleDateString(undefined, {
-    day: "numeric",
-    month: "short",
-    timeZone: "UTC",
-  });
+const dayName = (day: string): string => DAYS.format(Date.parse(`${day}T00:00:00Z`));

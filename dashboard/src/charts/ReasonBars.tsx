@@ -1,11 +1,12 @@
 /** Reasons as a waterfall: each bar begins where the one above ended, and the last end is the risk. */
+import { memo } from "react";
 import { scaleLinear } from "@visx/scale";
 import type { Explanation } from "../api/client.ts";
 import { percent, signed } from "../words/numbers.ts";
 import { fromLogOdds, logOdds } from "../words/risk.ts";
 import { marks, steps, sum } from "./steps.ts";
 
-export function ReasonBars({ explanation }: { explanation: Explanation }) {
+export const ReasonBars = memo(function ReasonBars({ explanation }: { explanation: Explanation }) {
   const parts = steps(explanation);
   const end = sum(explanation);
   const ends = [explanation.base, ...parts.map(({ to }) => to)];
@@ -104,4 +105,4 @@ export function ReasonBars({ explanation }: { explanation: Explanation }) {
       </tfoot>
     </table>
   );
-}
+});

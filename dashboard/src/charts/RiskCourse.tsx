@@ -4,7 +4,9 @@ import { scaleLinear } from "@visx/scale";
 import { AreaClosed, LinePath } from "@visx/shape";
 import { useState, type PointerEvent } from "react";
 import type { Alert, PastScore } from "../api/client.ts";
+import { Fold } from "../parts/Fold.tsx";
 import { Moment } from "../parts/Moment.tsx";
+import { Table, type Column } from "../parts/Table.tsx";
 import { KIND_WORDS } from "../words/alerts.ts";
 import { percent } from "../words/numbers.ts";
 import { DAY, exact, short } from "../words/times.ts";
@@ -194,18 +196,35 @@ function Legend({ alerts, ahead }: { alerts: boolean; ahead: boolean }) {
   );
 }
 
-/** Scores and alerts as rows, the latest first. */
-export function CourseTable({
-  scores,
-  rises,
-  alerts,
-  now,
-}: {
+interface Row {
+  readonly at: number;
+  readonly risk: number;
+  readonly why: string;
+}
+
+const COLUMNS: readonly Column<Row>[] = [
+  { name: "When", of: ({ at }) => <Moment at={at} /> },
+  { name: "Risk", as: "number", of: ({ risk }) => percent(risk) },
+  { name: "Why", of: ({ why }) => why },
+];
+
+interface Chart {
   scores: readonly PastScore[];
   rises: readonly Point[];
   alerts: readonly Alert[];
   now: number;
-}) {
+}
+
+/** Scores and alerts as rows, the latest first. */
+export function CourseTable(chart: Chart) {
+  return (
+    <Fold summary="As a table">
+      <Rows {...chart} />
+    </Fold>
+  );
+}
+
+function Rows({ scores, rises, alerts, now }: Chart) {
   const rows = [
     ...rises
       .filter(({ at }) => at > now)
@@ -222,38 +241,13 @@ export function CourseTable({
     })),
   ].sort((a, b) => b.at - a.at);
   return (
-    <details>
-      <summary>As a table</summary>
-      <div className="scroll">
-        <table className="plain">
-          <thead>
-            <tr>
-              <th scope="col">When</th>
-              <th scope="col" className="of-number">
-                Risk
-              </th>
-              <th scope="col">Why</th>
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map(({ at, risk, why }, row) => (
-              <tr key={row}>
-                <td>
-                  <Moment at={at} />
-                </td>
-                <td className="of-number">{percent(risk)}</td>
-                <td>{why}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </details>
+    <div className="scroll">
+      <Table columns={COLUMNS} rows={rows} />
+    </div>
   );
 }
 
-const label = (at: number, days: boolean): string =>
-  new Date(at).toLocaleString(
-    undefined,
-    days ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" },
-  );
+const DAYS = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const HOURS = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+
+const label = (at: number, days: boolean): string => (days ? DAYS : HOURS).format(at);

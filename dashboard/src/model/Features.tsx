@@ -1,10 +1,13 @@
 /** What the model reads, what each of it does to a score, and how it has drifted. */
 import { Link } from "@tanstack/react-router";
-import { scaleLinear } from "@visx/scale";
+import { memo } from "react";
 import type { DriftRow, FeatureEffect, Quality } from "../api/machine.ts";
+import { Fold } from "../parts/Fold.tsx";
 import { Panel } from "../parts/Page.tsx";
+import { Bar, Table, type Column } from "../parts/Table.tsx";
 import { count, signed } from "../words/numbers.ts";
 import { Key, Said } from "./Drift.tsx";
+import { Options } from "./Options.tsx";
 import { SpreadPlot } from "./Plots.tsx";
 import {
   binNames,
@@ -29,9 +32,15 @@ const ORDER_NAMES: Readonly<Record<FeatureOrder, string>> = {
   name: "Name",
 };
 
-export function Concepts({ concepts }: { concepts: Quality["concepts"] }) {
+const CONCEPT_COLUMNS = (most: number): readonly Column<Quality["concepts"][number]>[] => [
+  { name: "What is known", as: "row", of: ({ concept }) => CONCEPTS[concept] ?? concept },
+  { name: "Moves", as: "number", of: ({ moves }) => moves.toFixed(2) },
+  { name: "", as: "meter", of: ({ moves }) => <Bar to={moves / most} /> },
+  { name: "Saves", as: "number", of: ({ saves }) => saves.toFixed(4) },
+];
+
+export const Concepts = memo(function Concepts({ concepts }: { concepts: Quality["concepts"] }) {
   const most = Math.max(...concepts.map(({ moves }) => moves), 0.01);
-  const x = scaleLinear({ domain: [0, most], range: [0, 100] });
   return (
     <Panel
       title="What moves scores"
@@ -40,112 +49,98 @@ export function Concepts({ concepts }: { concepts: Quality["concepts"] }) {
       {concepts.length === 0 ? (
         <p>The chosen model is no sum of parts.</p>
       ) : (
-        <table className="plain concepts">
-          <thead>
-            <tr>
-              <th scope="col">What is known</th>
-              <th scope="col" className="of-number">
-                Moves
-              </th>
-              <th scope="col" className="of-meter">
-                <span className="unseen">As a bar</span>
-              </th>
-              <th scope="col" className="of-number">
-                Saves
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {concepts.map(({ concept, moves, saves }) => (
-              <tr key={concept}>
-                <th scope="row">{CONCEPTS[concept] ?? concept}</th>
-                <td className="of-number">{moves.toFixed(2)}</td>
-                <td className="of-meter">
-                  <svg aria-hidden="true" focusable="false">
-                    <rect width={`${x(moves)}%`} height="100%" rx="3" />
-                  </svg>
-                </td>
-                <td className="of-number">{saves.toFixed(4)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <Table columns={CONCEPT_COLUMNS(most)} rows={concepts} className="concepts" />
       )}
     </Panel>
   );
-}
+});
 
-export function Features({
+/** As many as are read at a glance; the others move scores, or have drifted, less than these. */
+const AT_FIRST = 10;
+
+export const Features = memo(function Features({
   features,
   effects,
   drift,
   order,
+  all,
 }: {
   features: readonly Feature[];
   effects: readonly FeatureEffect[];
   drift: readonly DriftRow[];
   order: FeatureOrder;
+  all: boolean;
 }) {
   const rows = featureRows(features, effects, drift, order);
   const most = Math.max(...rows.map(({ effect }) => effect?.moves ?? 0), 0.01);
+  const shown = all ? rows : rows.slice(0, AT_FIRST);
   return (
     <Panel
       title="What it reads"
       className="full"
       note={`${count(features.length, "feature")} of one record per user. Open one for what it is, where it counts, and how users are spread.`}
     >
-      <nav aria-label="Order of the features" className="orders">
-        {FEATURE_ORDERS.map((each) => (
-          <Link
-            key={each}
-            from="/model"
-            to="/model"
-            search={(before) => {
-              const { order: _, ...rest } = before;
-              return each === "effect" ? rest : { ...rest, order: each };
-            }}
-            replace
-            resetScroll={false}
-            className="chip"
-            aria-current={each === order ? "true" : undefined}
-          >
-            {ORDER_NAMES[each]}
-          </Link>
-        ))}
-      </nav>
+      <Options
+        label="Order of the features"
+        field="order"
+        options={FEATURE_ORDERS}
+        name={(each) => ORDER_NAMES[each]}
+        chosen={order}
+      />
       <ul className="features">
-        {rows.map((row) => (
+        {shown.map((row) => (
           <li key={row.feature.name}>
             <One row={row} most={most} />
           </li>
         ))}
       </ul>
+      {rows.length > AT_FIRST && (
+        <p className="more">
+          <Link
+            from="/model"
+            to="/model"
+            search={({ all: _, ...before }) => (all ? before : { ...before, all: true })}
+            replace
+            resetScroll={false}
+            className="step"
+          >
+            {all ? `The first ${AT_FIRST} only` : `All ${count(rows.length, "feature")}`}
+          </Link>
+        </p>
+      )}
     </Panel>
   );
-}
+});
 
-function One({ row: { feature, effect, drift }, most }: { row: FeatureRow; most: number }) {
-  const moves = effect?.moves ?? null;
+const One = memo(function One({
+  row: { feature, effect, drift },
+  most,
+}: {
+  row: FeatureRow;
+  most: number;
+}) {
+  const name = feature.name.replaceAll("_", " ");
   return (
-    <details>
-      <summary>
-        <span className="name">{feature.name.replaceAll("_", " ")}</span>
-        <span className="unit">{feature.unit}</span>
-        <span className="moves">
-          {moves !== null && (
-            <>
-              <svg aria-hidden="true" focusable="false">
-                <rect width={`${(moves / most) * 100}%`} height="100%" rx="2" />
-              </svg>
-              <span>
-                {moves.toFixed(2)}
-                <span className="unseen"> log-odds on average</span>
-              </span>
-            </>
-          )}
-        </span>
-        <span className="said">{drift !== null && <Said row={drift} />}</span>
-      </summary>
+    <Fold
+      summary={
+        <>
+          <span className="name">{name}</span>
+          <span className="unit">{feature.unit}</span>
+          <span className="moves">
+            {effect !== null && effect.moves !== null && (
+              <>
+                <Bar to={effect.moves / most} />
+                <span>
+                  {effect.moves.toFixed(2)}
+                  <span className="unseen"> log-odds on average</span>
+                </span>
+              </>
+            )}
+          </span>
+          <span className="said">{drift !== null && <Said row={drift} />}</span>
+        </>
+      }
+    >
       <div className="halves">
         <dl className="about">
           <dt>What it is</dt>
@@ -162,66 +157,70 @@ function One({ row: { feature, effect, drift }, most }: { row: FeatureRow; most:
           <dd>{direction(feature.direction)}</dd>
         </dl>
         <div>
-          {effect !== null && moves !== null && <ByBin effect={effect} unit={feature.unit} />}
+          {effect !== null && effect.moves !== null && (
+            <ByBin effect={effect} unit={feature.unit} />
+          )}
           {drift !== null && (
             <>
               <SpreadPlot
                 training={drift.training}
                 live={drift.live}
-                label={`${feature.name.replaceAll("_", " ")}, in training and now`}
+                label={`${name}, in training and now`}
               />
               <Key />
             </>
           )}
         </div>
       </div>
-    </details>
+    </Fold>
   );
+});
+
+interface Addition {
+  readonly name: string;
+  readonly adds: number | null;
 }
+
+const raises = ({ adds }: Addition) => adds !== null && adds > 0;
 
 /** What values of a feature add to log-odds, from low to high. */
 function ByBin({ effect, unit }: { effect: FeatureEffect; unit: string }) {
-  const names = binNames(effect.spread.cuts);
-  const rows = [
-    ...names.map((name, i) => ({ name, adds: effect.by_bin[i] ?? null })),
+  const rows: readonly Addition[] = [
+    ...binNames(effect.spread.cuts).map((name, i) => ({ name, adds: effect.by_bin[i] ?? null })),
     ...(effect.when_missing === null ? [] : [{ name: "unknown", adds: effect.when_missing }]),
   ];
   const most = Math.max(...rows.map(({ adds }) => Math.abs(adds ?? 0)), 0.01);
+  const columns: readonly Column<Addition>[] = [
+    {
+      name: unit === "yes or no" ? "Value" : `Value, ${unit}`,
+      as: "row",
+      of: ({ name }) => name,
+    },
+    {
+      name: <abbr title="Mean of what it adds to the log-odds of churning">Adds</abbr>,
+      as: "number",
+      of: ({ adds }) => (adds === null ? "not seen" : signed(adds)),
+    },
+    {
+      name: "",
+      as: "meter",
+      of: ({ adds }) => {
+        const end = 0.5 + (adds ?? 0) / most / 2;
+        return (
+          <Bar from={Math.min(end, 0.5)} to={Math.max(end, 0.5)}>
+            <line x1="50%" x2="50%" y1="0" y2="100%" className="tick" />
+          </Bar>
+        );
+      },
+    },
+  ];
   return (
-    <table className="plain by-bin">
-      <thead>
-        <tr>
-          <th scope="col">{unit === "yes or no" ? "Value" : `Value, ${unit}`}</th>
-          <th scope="col" className="of-number">
-            <abbr title="Mean of what it adds to the log-odds of churning">Adds</abbr>
-          </th>
-          <th scope="col" className="of-meter">
-            <span className="unseen">As a bar</span>
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map(({ name, adds }, i) => (
-          <tr key={i} className={adds !== null && adds > 0 ? "raises" : "lowers"}>
-            <th scope="row">{name}</th>
-            <td className="of-number">{adds === null ? "not seen" : signed(adds)}</td>
-            <td className="of-meter">
-              <svg aria-hidden="true" focusable="false">
-                <line x1="50%" x2="50%" y1="0" y2="100%" className="tick" />
-                {adds !== null && (
-                  <rect
-                    x={`${adds > 0 ? 50 : 50 - (-adds / most) * 50}%`}
-                    width={`${(Math.abs(adds) / most) * 50}%`}
-                    height="100%"
-                    rx="2"
-                  />
-                )}
-              </svg>
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
+    <Table
+      columns={columns}
+      rows={rows}
+      className="by-bin"
+      rowClass={(row) => (raises(row) ? "raises" : "lowers")}
+    />
   );
 }
 

@@ -1,15 +1,15 @@
 // What those find who do not see the plots.
-import { cleanup, render, screen, within } from "@testing-library/react";
+import { cleanup, fireEvent, render, screen, within } from "@testing-library/react";
 import { afterEach, expect, test } from "vitest";
 import { LiftPlot, ReliabilityPlot, SpreadPlot } from "./Plots.tsx";
 
 afterEach(cleanup);
 
-const cells = () =>
-  screen
-    .getAllByRole("row", { hidden: true })
-    .slice(1)
-    .map((row) => [...row.children].map((cell) => cell.textContent));
+function cells() {
+  fireEvent.click(screen.getByText("As a table"));
+  const [, ...rows] = screen.getAllByRole("row", { hidden: true });
+  return rows.map((row) => [...row.children].map((cell) => cell.textContent));
+}
 
 test("calibration is a table of what was predicted and what happened", () => {
   render(

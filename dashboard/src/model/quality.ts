@@ -9,7 +9,7 @@ const MOMENTS: Readonly<Record<string, string>> = {
   all: "All moments",
   instant: "Any instant",
   session_end: "End of a session",
-  into_silence: "Into a silence",
+  silence: "Into a silence",
 };
 
 export const momentsName = (kind: string): string => MOMENTS[kind] ?? kind.replaceAll("_", " ");

@@ -1,6 +1,17 @@
 import { expect, test } from "vitest";
 import type { Population } from "../api/client.ts";
-import { bandName, basisOf, few, layers, nearest, share, stops, ticks, top } from "./trend.ts";
+import {
+  bandName,
+  basisOf,
+  few,
+  lapsedOf,
+  layers,
+  nearest,
+  share,
+  stops,
+  ticks,
+  top,
+} from "./trend.ts";
 
 const nobody = { counted: 0, little_evidence: 0, cancelled: 0 };
 
@@ -20,6 +31,7 @@ function population(counted: number, simulated: number): Population {
     as_of: "2026-03-01T10:30:00Z",
     scored_at: "2026-03-01T10:29:00Z",
     bands: [band(0, 0.1, counted, simulated), band(0.7, 1, 0, 0)],
+    lapsed: { after_days: 60, users: 4, simulated: 2 },
     range: "day",
     step_seconds: 3600,
     trend: [],
@@ -34,6 +46,7 @@ const point = (at: string, counted: number[]) => ({
   counted,
   simulated: counted.map(() => 0),
   left_out: 0,
+  lapsed: 0,
   activity: 0,
   scores: 0,
 });
@@ -43,6 +56,12 @@ test("layers lie on one another, the highest risk at the bottom, and end at the 
 
   expect(high?.[0]).toMatchObject({ low: 0, high: 2 });
   expect(low?.[0]).toMatchObject({ low: 2, high: 7 });
+});
+
+test("the lapsed are those of the model that is shown, and unknown before any", () => {
+  expect(lapsedOf(population(1, 1), "counted")).toEqual({ users: 4, days: 60 });
+  expect(lapsedOf(population(1, 1), "simulated")).toEqual({ users: 2, days: 60 });
+  expect(lapsedOf({ ...population(1, 1), lapsed: null }, "counted")).toBeNull();
 });
 
 test("an axis ends at a round number that is not below any total and has whole quarters", () => {

@@ -99,6 +99,16 @@ export function leftOut(population: Population, basis: Basis): { little: number;
   };
 }
 
+/** Who was silent for so long that no risk is told of them; null before a model was met. */
+export function lapsedOf(
+  { lapsed }: Population,
+  basis: Basis,
+): { users: number; days: number } | null {
+  if (lapsed === null) return null;
+  const users = basis === "counted" ? lapsed.users : lapsed.simulated;
+  return { users, days: lapsed.after_days };
+}
+
 type Band = Population["bands"][number];
 
 export const usersOf = (band: Band, basis: Basis) =>

@@ -8,7 +8,7 @@ import { Moment } from "../parts/Moment.tsx";
 import { Page } from "../parts/Page.tsx";
 import { Risk } from "../parts/Risk.tsx";
 import { Empty, Failure, Loading } from "../parts/States.tsx";
-import { count, number } from "../words/numbers.ts";
+import { count, number, percent } from "../words/numbers.ts";
 import { tone } from "../words/risk.ts";
 import type { AtRiskSearch } from "../search.ts";
 import { AtRiskFilters, type Change } from "./AtRiskFilters.tsx";
@@ -92,7 +92,10 @@ export function AtRisk() {
           />
           <p className="note">
             Silence raises the risk in steps, the {model?.levels.length ?? ""} rungs of the model's
-            ladder. The list shows the step reached; a user's page has the risk to the moment. Pages
+            ladder
+            {model !== undefined &&
+              `; high risk is ${percent(model.alert_threshold)}, where alerts open`}
+            . The list shows the step reached; a user's page has the risk to the moment. Pages
             follow the last score, which is renewed at every step. A change is what silence has
             added within 7 days.
           </p>
@@ -277,7 +280,7 @@ function Row({
     (name) => name !== null,
   );
   return (
-    <tr role="row" className={user.little_evidence || user.cancelled ? "faint" : ""}>
+    <tr role="row" className={user.little_evidence || user.cancelled || user.lapsed ? "faint" : ""}>
       <th scope="row" role="rowheader" className="of-user">
         <Link to="/user" search={{ id: user.user_id }} className="id">
           {user.user_id}
@@ -289,6 +292,7 @@ function Row({
             </Link>
           )}
           {user.cancelled && <span className="chip">cancelled</span>}
+          {user.lapsed && <span className="chip">lapsed</span>}
           {user.little_evidence && <span className="chip">little evidence</span>}
         </span>
         {known.length > 0 && <span className="note known">{known.join(" · ")}</span>}

@@ -29,7 +29,7 @@ const RISKS: readonly Option<string>[] = [
   { value: "-0.1", label: "Below 10%" },
 ];
 
-const CANCELLED: readonly Option<"exclude" | "include" | "only">[] = [
+const SHOWN: readonly Option<"exclude" | "include" | "only">[] = [
   { value: "exclude", label: "Left out" },
   { value: "include", label: "Shown" },
   { value: "only", label: "Shown alone" },
@@ -116,9 +116,15 @@ export function AtRiskFilters({
           />
           <Choice
             name="Cancelled"
-            options={CANCELLED}
+            options={SHOWN}
             value={search.cancelled ?? "exclude"}
             choose={(chosen) => change({ cancelled: chosen === "exclude" ? undefined : chosen })}
+          />
+          <Choice
+            name="Lapsed"
+            options={SHOWN}
+            value={search.lapsed ?? "exclude"}
+            choose={(chosen) => change({ lapsed: chosen === "exclude" ? undefined : chosen })}
           />
           <Choice
             name="Little evidence"

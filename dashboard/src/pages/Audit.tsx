@@ -3,6 +3,7 @@ import { keepPreviousData, queryOptions, useQuery } from "@tanstack/react-query"
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { body, gateway } from "../api/client.ts";
 import { useMay } from "../api/session.ts";
+import { Choice } from "../parts/Choice.tsx";
 import { Moment } from "../parts/Moment.tsx";
 import { Page, Panel } from "../parts/Page.tsx";
 import { Empty, Failure, Loading } from "../parts/States.tsx";
@@ -11,13 +12,15 @@ import { number } from "../words/numbers.ts";
 
 const ROWS = 50;
 
-const auditQuery = (page: number) =>
+type Kind = "action" | "read";
+
+const auditQuery = (kind: Kind, page: number) =>
   queryOptions({
-    queryKey: ["audit", page],
+    queryKey: ["audit", kind, page],
     queryFn: ({ signal }) =>
       body(
         gateway.GET("/audit", {
-          params: { query: { limit: ROWS, skip: (page - 1) * ROWS } },
+          params: { query: { limit: ROWS, skip: (page - 1) * ROWS, kind } },
           signal,
         }),
       ),
@@ -27,16 +30,25 @@ const auditQuery = (page: number) =>
 
 export function Audit() {
   const allowed = useMay("operate");
-  const { page = 1 } = useSearch({ from: "/audit" });
+  const { page = 1, kind = "action" } = useSearch({ from: "/audit" });
   const navigate = useNavigate({ from: "/audit" });
-  const { data, error, refetch } = useQuery({ ...auditQuery(page), enabled: allowed });
-  const turn = (to: number) => void navigate({ search: to > 1 ? { page: to } : {} });
+  const { data, error, refetch } = useQuery({ ...auditQuery(kind, page), enabled: allowed });
+  const turn = (to: number) => void navigate({ search: { ...of(kind), ...(to > 1 && { page: to }) } });
   return (
     <Page
       title="Audit log"
-      lead="Actions, also refused ones, and logins, newest first."
+      lead="Actions, also refused ones, logins, and who read of many users, newest first."
       aside={<Link to="/login">Your access</Link>}
     >
+      <Choice
+        name="Acts"
+        options={[
+          { value: "action", label: "What was done" },
+          { value: "read", label: "Exports and mass reads" },
+        ]}
+        value={kind}
+        choose={(chosen) => void navigate({ search: of(chosen) })}
+      />
       {!allowed ? (
         <Empty title="Your key may not read this">
           <p>
@@ -50,10 +62,10 @@ export function Audit() {
           <Loading />
         )
       ) : data.acts.length === 0 ? (
-        <Empty title={page > 1 ? "Nothing further back" : "Nobody has done anything yet"} />
+        <Empty title={page > 1 ? "Nothing further back" : kind === "read" ? "Nobody has yet" : "Nobody has done anything yet"} />
       ) : (
         <Panel
-          title="Who did what"
+          title={kind === "read" ? "Who read what" : "Who did what"}
           note={`The latest ${number(data.kept)} are kept here; the gateways' logs have all, as events called audit.`}
         >
           <div className="scroll" role="region" aria-label="The acts" tabIndex={0}>
@@ -80,6 +92,7 @@ export function Audit() {
                       <td>{act.who === "" ? <i>not asked</i> : act.who}</td>
                       <td>
                         {what} {whom !== "" && <span className="id">{whom}</span>}
+                        {act.said !== "" && <div className="note id">{act.said}</div>}
                       </td>
                       <td className={came.good ? "" : "wrong"}>{came.words}</td>
                       <td>{act.address}</td>
@@ -102,3 +115,5 @@ export function Audit() {
     </Page>
   );
 }
+
+const of = (kind: Kind): { kind?: "read" } => (kind === "action" ? {} : { kind });

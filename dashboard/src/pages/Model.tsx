@@ -1,26 +1,39 @@
 /** The model behind every score: what it learned from, how good it is, whether that still holds. */
 import { useQuery } from "@tanstack/react-query";
-import { Link, useSearch } from "@tanstack/react-router";
+import { useSearch } from "@tanstack/react-router";
+import { memo, useDeferredValue } from "react";
 import type { Model as ModelAnswer } from "../api/client.ts";
 import { driftQuery, qualityQuery, type Quality as Kept } from "../api/machine.ts";
 import { modelQuery } from "../api/queries.ts";
+import { AlertThreshold } from "../model/AlertThreshold.tsx";
 import { Drift } from "../model/Drift.tsx";
 import { Concepts, Features } from "../model/Features.tsx";
+import { Options } from "../model/Options.tsx";
 import { LiftPlot, ReliabilityPlot } from "../model/Plots.tsx";
 import { isOff, momentsName } from "../model/quality.ts";
 import { Moment } from "../parts/Moment.tsx";
 import { Figure, Page, Panel } from "../parts/Page.tsx";
 import { Failure, Loading } from "../parts/States.tsx";
+import { Scroll, Table, type Column } from "../parts/Table.tsx";
+import { Tabs } from "../parts/Tabs.tsx";
+import { MODEL_PARTS, type ModelPart, type ModelSearch } from "../search.ts";
 import { count, number, percent } from "../words/numbers.ts";
 import { date } from "../words/times.ts";
 
 type Figures = NonNullable<ModelAnswer["metrics"]>;
 
+const PART_WORDS: Readonly<Record<ModelPart, string>> = {
+  quality: "Quality",
+  stability: "Stability",
+  inputs: "Inputs",
+  origin: "Origin",
+};
+
 export function Model() {
   const { data: model, error, refetch } = useQuery(modelQuery);
-  const { data: told } = useQuery(qualityQuery);
-  const { data: drift } = useQuery(driftQuery);
-  const { moments = "all", order = "effect" } = useSearch({ from: "/model" });
+  const { part = "quality", ...chosen } = useSearch({ from: "/model" });
+  // The tab is marked in the frame of the click, its part may come in the next.
+  const shown = useDeferredValue(part);
   if (model === undefined) {
     return (
       <Page title="Model">
@@ -28,7 +41,6 @@ export function Model() {
       </Page>
     );
   }
-  const quality = told?.quality ?? null;
   return (
     <Page
       title="Model"
@@ -53,7 +65,138 @@ export function Model() {
           from them.
         </p>
       )}
-      <dl className="figures five">
+      <Tabs
+        to="/model"
+        tabs={MODEL_PARTS.map((each) => ({
+          search: each === "quality" ? {} : { part: each },
+          name: PART_WORDS[each],
+          isCurrent: each === part,
+        }))}
+      />
+      <Part model={model} part={shown} {...chosen} />
+    </Page>
+  );
+}
+
+const Part = memo(function Part({
+  model,
+  part,
+  moments = "all",
+  order,
+  all,
+}: { model: ModelAnswer; part: ModelPart } & Omit<ModelSearch, "part">) {
+  const { data: told } = useQuery(qualityQuery);
+  const { data: drift } = useQuery(driftQuery);
+  const quality = told?.quality ?? null;
+  return (
+    <>
+      <div className="halves">
+        {part === "quality" && <HowGood model={model} quality={quality} moments={moments} />}
+        {part === "stability" && <Stability model={model} />}
+        {part === "inputs" && (
+          <>
+            {quality !== null && <Concepts concepts={quality.concepts} />}
+            <Features
+              features={model.features}
+              effects={quality?.features ?? NONE}
+              drift={drift?.features ?? NONE}
+              order={order ?? "effect"}
+              all={all === true}
+            />
+          </>
+        )}
+        {part === "origin" && <Origin model={model} />}
+      </div>
+      {told !== undefined && quality === null && (
+        <p className="note">
+          This model came without what it learned from, so calibration, effects and drift cannot be
+          shown: train it again, or copy all of its files.
+        </p>
+      )}
+    </>
+  );
+});
+
+/** One that stays the same, so that what is shown of it does, too. */
+const NONE: readonly never[] = [];
+
+function HowGood({
+  model,
+  quality,
+  moments,
+}: {
+  model: ModelAnswer;
+  quality: Kept | null;
+  moments: string;
+}) {
+  return (
+    <>
+      {model.notes.length > 0 && (
+        <Panel title="Before you act on it" className="full">
+          <ul className="notes">
+            {model.notes.map((note) => (
+              <li key={note}>{note}</li>
+            ))}
+          </ul>
+        </Panel>
+      )}
+      {quality !== null && (
+        <Calibration quality={quality} moments={moments} adopted={model.calibration} />
+      )}
+      {quality !== null && quality.lift.length > 0 && (
+        <Panel
+          title="Lift"
+          note="Whoever contacts the riskiest users first reaches churners sooner than by chance, which is the dashed line."
+        >
+          <LiftPlot lift={quality.lift} />
+        </Panel>
+      )}
+      <AlertThreshold model={model} />
+      {model.metrics !== null && (
+        <Quality
+          title="How good the scores are"
+          figures={model.metrics}
+          note={`On moments after ${day(model.validated_from)}, which it did not learn from.`}
+        />
+      )}
+    </>
+  );
+}
+
+/** Whether that stays so: for the users of now, along a silence, and from month to month. */
+function Stability({ model }: { model: ModelAnswer }) {
+  const { data: drift } = useQuery(driftQuery);
+  return (
+    <>
+      <dl className="figures full">
+        <Figure
+          name="Newest event"
+          value={drift?.newest_event == null ? "not known" : <Moment at={drift.newest_event} />}
+          note="log time of the newest that was folded"
+        />
+        <Figure
+          name="Last score"
+          value={
+            drift?.newest_score == null ? (
+              "not known"
+            ) : (
+              <Moment at={drift.newest_score} by="viewer" />
+            )
+          }
+          note="by the word of the scorers"
+        />
+      </dl>
+      <Drift />
+      <Silence silence={model.silence} />
+      <Periods periods={model.periods} rates={model.base_rates} />
+    </>
+  );
+}
+
+function Origin({ model }: { model: ModelAnswer }) {
+  return (
+    <>
+      <dl className="figures full">
         <Figure
           name="Learned from"
           value={model.is_simulated ? "simulated users" : model.origin}
@@ -73,91 +216,34 @@ export function Model() {
           value={`${number(model.horizon_days)} days`}
           note={`${model.churn}; predicted from ${percent(model.class_cutoff)} on, no score beyond ${number(model.silence_grid_days)} days of silence`}
         />
-        <Figure
-          name="Newest event"
-          value={drift?.newest_event == null ? "not known" : <Moment at={drift.newest_event} />}
-          note={
-            drift?.newest_score == null ? (
-              "no scorer tells of a score"
-            ) : (
-              <>
-                last score <Moment at={drift.newest_score} by="viewer" />
-              </>
-            )
-          }
-        />
       </dl>
-      {model.notes.length > 0 && (
-        <Panel title="Before you act on it" className="full">
-          <ul className="notes">
-            {model.notes.map((note) => (
-              <li key={note}>{note}</li>
-            ))}
-          </ul>
-        </Panel>
-      )}
-      <div className="halves">
-        {quality !== null && (
-          <Calibration quality={quality} moments={moments} adopted={model.calibration} />
-        )}
-        {quality !== null && quality.lift.length > 0 && (
-          <Panel
-            title="Lift"
-            note="Whoever contacts the riskiest users first reaches churners sooner than by chance, which is the dashed line."
-          >
-            <LiftPlot lift={quality.lift} />
-          </Panel>
-        )}
-        {model.metrics !== null && (
-          <Quality
-            title="How good the scores are"
-            figures={model.metrics}
-            note={`On moments after ${day(model.validated_from)}, which it did not learn from.`}
-          />
-        )}
-        <Silence silence={model.silence} />
-        <Drift />
-        {quality !== null && <Concepts concepts={quality.concepts} />}
-        <Quality
-          title="How good /predict is"
-          figures={model.predict_metrics}
-          note={`The smaller model behind /predict reads four totals, no behaviour over time${model.predict_origin === model.origin ? "" : `; it learned from ${model.predict_origin}`}.`}
-        />
-        <Periods periods={model.periods} rates={model.base_rates} />
-        <Panel
-          title="The ladder"
-          note="Silence is scored each time the risk reaches one of these rungs; alert thresholds snap to the nearest."
-        >
-          <ol className="ladder">
-            {model.levels.map((level) => (
-              <li key={level}>
-                <svg aria-hidden="true" focusable="false">
-                  <rect
-                    y={`${100 - level * 100}%`}
-                    width="100%"
-                    height={`${level * 100}%`}
-                    rx="2"
-                  />
-                </svg>
-                <span>{percent(level)}</span>
-              </li>
-            ))}
-          </ol>
-        </Panel>
-        <Features
-          features={model.features}
-          effects={quality?.features ?? []}
-          drift={drift?.features ?? []}
-          order={order}
-        />
-      </div>
-      {told !== undefined && quality === null && (
-        <p className="note">
-          This model came without what it learned from, so calibration, effects and drift cannot be
-          shown: train it again, or copy all of its files.
-        </p>
-      )}
-    </Page>
+      <Ladder levels={model.levels} />
+      <Quality
+        title="How good /predict is"
+        figures={model.predict_metrics}
+        note={`The smaller model behind /predict reads four totals, no behaviour over time${model.predict_origin === model.origin ? "" : `; it learned from ${model.predict_origin}`}.`}
+      />
+    </>
+  );
+}
+
+function Ladder({ levels }: { levels: readonly number[] }) {
+  return (
+    <Panel
+      title="The ladder"
+      note="Silence is scored each time the risk reaches one of these rungs; alert thresholds snap to the nearest."
+    >
+      <ol className="ladder">
+        {levels.map((level) => (
+          <li key={level}>
+            <svg aria-hidden="true" focusable="false">
+              <rect y={`${100 - level * 100}%`} width="100%" height={`${level * 100}%`} rx="2" />
+            </svg>
+            <span>{percent(level)}</span>
+          </li>
+        ))}
+      </ol>
+    </Panel>
   );
 }
 
@@ -180,25 +266,13 @@ function Calibration({
       title="Are its probabilities right?"
       note="A dot is a fifteenth of the moments: what was predicted, and how many churned, with the 95% that chance allows. On the dashed line both are the same."
     >
-      <nav aria-label="Which moments" className="orders">
-        {Object.keys(quality.reliability).map((each) => (
-          <Link
-            key={each}
-            from="/model"
-            to="/model"
-            search={(before) => {
-              const { moments: _, ...rest } = before;
-              return each === "all" ? rest : { ...rest, moments: each };
-            }}
-            replace
-            resetScroll={false}
-            className="chip"
-            aria-current={each === shown ? "true" : undefined}
-          >
-            {momentsName(each)}
-          </Link>
-        ))}
-      </nav>
+      <Options
+        label="Which moments"
+        field="moments"
+        options={Object.keys(quality.reliability)}
+        name={momentsName}
+        chosen={shown}
+      />
       <p>
         <strong className={isOff(found.ece, found.floor) ? "bad" : ""}>
           {number(found.ece * 100)} points off
@@ -214,6 +288,30 @@ function Calibration({
   );
 }
 
+type Check = ModelAnswer["silence"][string];
+type Period = ModelAnswer["periods"][number];
+
+const CHECKS: readonly Column<readonly [string, Check]>[] = [
+  { name: "Moment", as: "row", of: ([name]) => name },
+  { name: "Predicted", as: "number", of: ([, check]) => percent(check.predicted) },
+  { name: "Churned", as: "number", of: ([, check]) => percent(check.base_rate) },
+  {
+    name: "Off, points",
+    as: "number",
+    of: ([, check]) => number(check.ece * 100),
+    isBad: ([, check]) => isOff(check.ece, check.floor),
+  },
+  { name: "By chance", as: "number", of: ([, check]) => number(check.floor * 100) },
+  { name: "Moments", as: "number", of: ([, check]) => number(check.rows) },
+];
+
+const PERIODS: readonly Column<Period>[] = [
+  { name: "Period", as: "row", of: ({ start, end }) => `${day(start)} to ${day(end)}` },
+  { name: "Predicted", as: "number", of: ({ predicted }) => percent(predicted) },
+  { name: "Churned", as: "number", of: ({ base_rate }) => percent(base_rate) },
+  { name: "Moments", as: "number", of: ({ rows }) => number(rows) },
+];
+
 function Silence({ silence }: { silence: ModelAnswer["silence"] }) {
   const rows = Object.entries(silence);
   if (rows.length === 0) return null;
@@ -222,44 +320,9 @@ function Silence({ silence }: { silence: ModelAnswer["silence"] }) {
       title="Along a silence"
       note="Users asked about right after an event, at the end of a session, and so long into a silence; and newcomers."
     >
-      <div className="scroll" role="region" aria-label="Calibration along a silence" tabIndex={0}>
-        <table className="plain">
-          <thead>
-            <tr>
-              <th scope="col">Moment</th>
-              <th scope="col" className="of-number">
-                Predicted
-              </th>
-              <th scope="col" className="of-number">
-                Churned
-              </th>
-              <th scope="col" className="of-number">
-                Off, points
-              </th>
-              <th scope="col" className="of-number">
-                By chance
-              </th>
-              <th scope="col" className="of-number">
-                Moments
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map(([name, check]) => (
-              <tr key={name}>
-                <th scope="row">{name}</th>
-                <td className="of-number">{percent(check.predicted)}</td>
-                <td className="of-number">{percent(check.base_rate)}</td>
-                <td className={`of-number${isOff(check.ece, check.floor) ? " bad" : ""}`}>
-                  {number(check.ece * 100)}
-                </td>
-                <td className="of-number">{number(check.floor * 100)}</td>
-                <td className="of-number">{number(check.rows)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Scroll label="Calibration along a silence">
+        <Table columns={CHECKS} rows={rows} />
+      </Scroll>
     </Panel>
   );
 }
@@ -268,7 +331,7 @@ function Periods({
   periods,
   rates,
 }: {
-  periods: ModelAnswer["periods"];
+  periods: readonly Period[];
   rates: ModelAnswer["base_rates"];
 }) {
   const months = Object.entries(rates);
@@ -278,34 +341,7 @@ function Periods({
       title="Over time"
       note="Each period was predicted from what came before it. A season shows in the months, and in under two years of history nowhere else."
     >
-      <table className="plain">
-        <thead>
-          <tr>
-            <th scope="col">Period</th>
-            <th scope="col" className="of-number">
-              Predicted
-            </th>
-            <th scope="col" className="of-number">
-              Churned
-            </th>
-            <th scope="col" className="of-number">
-              Moments
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {periods.map((period) => (
-            <tr key={period.start}>
-              <th scope="row">
-                {day(period.start)} to {day(period.end)}
-              </th>
-              <td className="of-number">{percent(period.predicted)}</td>
-              <td className="of-number">{percent(period.base_rate)}</td>
-              <td className="of-number">{number(period.rows)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table columns={PERIODS} rows={periods} />
       {months.length > 0 && (
         <p>
           Churn among active users by month:{" "}

@@ -7,6 +7,7 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import type { Population } from "../api/client.ts";
 import { useAlerts, type Liveness } from "../api/feed.ts";
 import { populationQuery, ratesQuery } from "../api/queries.ts";
+import { StormNotice } from "../alerts/StormBanner.tsx";
 import { AlertItem } from "../parts/AlertItem.tsx";
 import { Moment } from "../parts/Moment.tsx";
 import { Figure, Page, Panel } from "../parts/Page.tsx";
@@ -15,6 +16,7 @@ import { Trend } from "../now/Trend.tsx";
 import {
   bandName,
   basisOf,
+  lapsedOf,
   leftOut,
   RANGES,
   share,
@@ -88,7 +90,7 @@ function Whose({ population, basis }: { population: Population; basis: Basis }) 
             , the last scored <Moment at={population.scored_at} />
           </>
         )}
-        .{" "}
+        . <Lapsed population={population} basis={basis} />{" "}
         <span className="soft">
           Left out: {number(out.little)} with little evidence, {number(out.gone)} who cancelled
           {simulated > 0 && <>, {number(simulated)} judged by a model of simulated users</>}.
@@ -111,6 +113,22 @@ function Whose({ population, basis }: { population: Population; basis: Basis }) 
         </label>
       )}
     </div>
+  );
+}
+
+/** Those who are no risk any more. */
+function Lapsed({ population, basis }: { population: Population; basis: Basis }) {
+  const lapsed = lapsedOf(population, basis);
+  if (lapsed === null) return null;
+  return (
+    <>
+      <Link to="/at-risk" search={{ lapsed: "only" }} className="value">
+        Lapsed: {number(lapsed.users)}
+      </Link>
+      <span className="soft">
+        , in no band, with nothing done for more than {count(lapsed.days, "day")}.
+      </span>
+    </>
   );
 }
 
@@ -257,6 +275,7 @@ function Feed() {
   const { alerts, error, liveness, fresh } = useAlerts();
   return (
     <Panel title="Alerts, as they happen" note={<Live liveness={liveness} lost={error !== null} />}>
+      <StormNotice />
       <p className="unseen" role="status">
         {fresh.size > 0 ? `${count(fresh.size, "new alert")} since you opened this page` : ""}
       </p>

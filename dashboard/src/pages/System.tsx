@@ -1,75 +1,106 @@
 /** Whether the machine is healthy: dependencies, workers, lag, timers, dead letters. */
 import { useQuery } from "@tanstack/react-query";
-import { useRef } from "react";
+import { useSearch } from "@tanstack/react-router";
+import { memo, useDeferredValue, useRef } from "react";
 import { routes, total, type Families } from "../api/metrics.ts";
 import { systemQuery, type SystemPage } from "../api/machine.ts";
 import { metricsQuery } from "../api/queries.ts";
 import { Moment } from "../parts/Moment.tsx";
 import { Figure, Page, Panel } from "../parts/Page.tsx";
 import { Empty, Failure, Loading } from "../parts/States.tsx";
+import { Scroll, Table, type Column } from "../parts/Table.tsx";
+import { Tabs } from "../parts/Tabs.tsx";
+import { SYSTEM_PARTS, systemPartOf, type SystemPart } from "../search.ts";
 import { DeadLetters } from "../system/DeadLetters.tsx";
+import { Held } from "../system/Replay.tsx";
 import { troubles } from "../system/machine.ts";
 import { Dependencies, Lag, Timers, Workers } from "../system/Overview.tsx";
 import { bytes, number, seconds } from "../words/numbers.ts";
 import { span } from "../words/times.ts";
 
+const PART_WORDS: Readonly<Record<SystemPart, string>> = {
+  machine: "Machine",
+  letters: "Dead letters",
+  requests: "Requests",
+};
+
 export function System() {
   const { data, error, refetch } = useQuery(systemQuery);
+  const part = systemPartOf(useSearch({ from: "/system" }));
+  // The tab is marked in the frame of the click, its part may come in the next.
+  const shown = useDeferredValue(part);
+  const parked = data?.page.dead_letters ?? null;
+  const letters = parked?.reduce((sum, { records }) => sum + records, 0) ?? 0;
   return (
     <Page title="System" lead="The machine behind the scores">
-      {data === undefined ? (
-        error === null ? (
+      {data !== undefined && <Overall page={data.page} at={data.at} stale={error !== null} />}
+      {data !== undefined && <Held page={data.page} />}
+      <Tabs
+        to="/system"
+        tabs={SYSTEM_PARTS.map((each) => ({
+          search: each === "machine" ? {} : { part: each },
+          name: PART_WORDS[each],
+          isCurrent: each === part,
+          ...(each === "letters" && letters > 0 && { many: number(letters) }),
+        }))}
+      />
+      {shown === "machine" &&
+        (data !== undefined ? (
+          <Machine page={data.page} />
+        ) : error === null ? (
           <Loading />
         ) : (
           <Failure error={error} again={() => void refetch()} />
-        )
-      ) : (
-        <Machine page={data.page} at={data.at} stale={error !== null} />
-      )}
-      <DeadLetters parked={data?.page.dead_letters ?? null} />
-      <Measured />
+        ))}
+      {shown === "letters" && <DeadLetters parked={parked} />}
+      {shown === "requests" && <Measured />}
     </Page>
   );
 }
 
-function Machine({ page, at, stale }: { page: SystemPage; at: number; stale: boolean }) {
+function Overall({ page, at, stale }: { page: SystemPage; at: number; stale: boolean }) {
   const found = troubles(page);
+  return (
+    <div role="status" className={`overall ${found.length === 0 && !stale ? "ok" : "away"}`}>
+      <p>
+        <span className="dot" aria-hidden="true" />{" "}
+        <strong>
+          {stale
+            ? "The gateway does not answer"
+            : found.length === 0
+              ? "Everything works"
+              : found.length === 1
+                ? "One thing needs a look"
+                : `${found.length} things need a look`}
+        </strong>{" "}
+        <span className="note">
+          {stale ? "what follows was so " : "as of "}
+          <Moment at={at} by="viewer" />
+        </span>
+      </p>
+      {found.length > 0 && (
+        <ul>
+          {found.map(({ what, why }) => (
+            <li key={`${what} ${why}`}>
+              <strong>{what}.</strong> {why}
+            </li>
+          ))}
+        </ul>
+      )}
+      {page.troubles.length > 0 && (
+        <p className="note">Not everything could be read: {page.troubles.join("; ")}.</p>
+      )}
+    </div>
+  );
+}
+
+const Machine = memo(function Machine({ page }: { page: SystemPage }) {
   const rate = (name: string) => {
     const value = page.rates[name];
     return value === undefined ? "not known" : `${number(value)}/s`;
   };
   return (
     <>
-      <div role="status" className={`overall ${found.length === 0 && !stale ? "ok" : "away"}`}>
-        <p>
-          <span className="dot" aria-hidden="true" />{" "}
-          <strong>
-            {stale
-              ? "The gateway does not answer"
-              : found.length === 0
-                ? "Everything works"
-                : found.length === 1
-                  ? "One thing needs a look"
-                  : `${found.length} things need a look`}
-          </strong>{" "}
-          <span className="note">
-            {stale ? "what follows was so " : "as of "}
-            <Moment at={at} by="viewer" />
-          </span>
-        </p>
-        {found.length > 0 && (
-          <ul>
-            {found.map(({ what, why }) => (
-              <li key={`${what} ${why}`}>
-                <strong>{what}.</strong> {why}
-              </li>
-            ))}
-          </ul>
-        )}
-        {page.troubles.length > 0 && (
-          <p className="note">Not everything could be read: {page.troubles.join("; ")}.</p>
-        )}
-      </div>
       <dl className="figures five">
         <Figure name="Events folded" value={rate("events")} note="by all live scorers" />
         <Figure name="Scores" value={rate("scores")} note="published" />
@@ -95,7 +126,7 @@ function Machine({ page, at, stale }: { page: SystemPage; at: number; stale: boo
       <Lag page={page} />
     </>
   );
-}
+});
 
 function Measured() {
   const { data, error, refetch } = useQuery(metricsQuery);
@@ -151,6 +182,22 @@ function Rate({ families, at, name }: { families: Families; at: number; name: st
   return <>{last.current.rate === null ? "…" : number(last.current.rate)}</>;
 }
 
+type Route = ReturnType<typeof routes>[number];
+
+const ROUTES: readonly Column<Route>[] = [
+  { name: "Route", as: "row", of: ({ route }) => <code>{route}</code> },
+  { name: "Answered", as: "number", of: ({ answered }) => number(answered) },
+  { name: "Refused", as: "number", of: ({ refused }) => number(refused) },
+  {
+    name: "Failed",
+    as: "number",
+    of: ({ failed }) => number(failed),
+    isBad: ({ failed }) => failed > 0,
+  },
+  { name: "Half within", as: "number", of: ({ half }) => (half === null ? "" : seconds(half)) },
+  { name: "99% within", as: "number", of: ({ most }) => (most === null ? "" : seconds(most)) },
+];
+
 function Routes({ families }: { families: Families }) {
   const rows = routes(families);
   return (
@@ -161,46 +208,9 @@ function Routes({ families }: { families: Families }) {
       {rows.length === 0 ? (
         <Empty title="No requests yet" />
       ) : (
-        <div className="scroll" role="region" aria-label="Requests by route" tabIndex={0}>
-          <table className="plain">
-            <thead>
-              <tr>
-                <th scope="col">Route</th>
-                <th scope="col" className="of-number">
-                  Answered
-                </th>
-                <th scope="col" className="of-number">
-                  Refused
-                </th>
-                <th scope="col" className="of-number">
-                  Failed
-                </th>
-                <th scope="col" className="of-number">
-                  Half within
-                </th>
-                <th scope="col" className="of-number">
-                  99% within
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {rows.map((row) => (
-                <tr key={row.route}>
-                  <th scope="row">
-                    <code>{row.route}</code>
-                  </th>
-                  <td className="of-number">{number(row.answered)}</td>
-                  <td className="of-number">{number(row.refused)}</td>
-                  <td className={`of-number${row.failed > 0 ? " bad" : ""}`}>
-                    {number(row.failed)}
-                  </td>
-                  <td className="of-number">{row.half === null ? "" : seconds(row.half)}</td>
-                  <td className="of-number">{row.most === null ? "" : seconds(row.most)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Scroll label="Requests by route">
+          <Table columns={ROUTES} rows={rows} />
+        </Scroll>
       )}
     </Panel>
   );

@@ -2,14 +2,16 @@
 import "../styles/user.css";
 import { useQuery } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
-import type { ReactNode } from "react";
+import { memo, type ReactNode } from "react";
 import type { UserPage } from "../api/client.ts";
 import { Refused } from "../api/client.ts";
 import { modelQuery, userQuery } from "../api/queries.ts";
 import { ReasonBars } from "../charts/ReasonBars.tsx";
+import { Fold } from "../parts/Fold.tsx";
 import { Moment } from "../parts/Moment.tsx";
 import { Figure, Page, Panel } from "../parts/Page.tsx";
 import { Empty, Failure, Loading, Lost } from "../parts/States.tsx";
+import { Table, type Column } from "../parts/Table.tsx";
 import { ActivityPanel } from "../user/ActivityPanel.tsx";
 import { EpisodesPanel } from "../user/EpisodesPanel.tsx";
 import { EventsPanel } from "../user/EventsPanel.tsx";
@@ -81,7 +83,7 @@ function Known({ id }: { id: string }) {
           <Evidence user={user} />
         </div>
       </div>
-      <Numbers user={user} />
+      <Numbers features={user.features} />
     </Page>
   );
 }
@@ -114,7 +116,8 @@ function Chips({ user }: { user: UserPage }) {
   );
 }
 
-function Verdict({ user }: { user: UserPage }) {
+const Verdict = memo(function Verdict({ user }: { user: UserPage }) {
+  const { data: model } = useQuery(modelQuery);
   const { score } = user;
   if (score === null) {
     return <p className="verdict">Known by totals only. A score follows the first activity.</p>;
@@ -145,7 +148,7 @@ function Verdict({ user }: { user: UserPage }) {
             : `usually every ${span(user.evidence.usual_gap_hours * HOUR)}`
         }
       />
-      <Figure name="Alert threshold" {...threshold(user, Date.parse(score.as_of))} />
+      <Figure name="Alert threshold" {...threshold(user, Date.parse(score.as_of), model?.alert_threshold)} />
       <Figure
         name="With you since"
         value={since(user)}
@@ -153,23 +156,28 @@ function Verdict({ user }: { user: UserPage }) {
       />
     </dl>
   );
-}
+});
 
 function since(user: UserPage): ReactNode {
   const at = user.signed_up_at ?? user.first_seen_at;
   return at === null ? "unknown" : <Moment at={at} />;
 }
 
-function threshold(user: UserPage, now: number): { value: ReactNode; note: string } {
-  if (user.at_risk_at === null) return { value: "not reached", note: "by silence alone" };
+function threshold(
+  user: UserPage,
+  now: number,
+  level: number | undefined,
+): { value: ReactNode; note: string } {
+  const at = level === undefined ? "" : `a risk of ${percent(level)}, `;
+  if (user.at_risk_at === null) return { value: "not reached", note: `${at}by silence alone` };
   const reached = Date.parse(user.at_risk_at) <= now;
   return {
     value: <Moment at={user.at_risk_at} />,
-    note: reached ? "when silence reached it" : "if they stay silent",
+    note: `${at}${reached ? "when silence reached it" : "if they stay silent"}`,
   };
 }
 
-function Comeback({ user }: { user: UserPage }) {
+const Comeback = memo(function Comeback({ user }: { user: UserPage }) {
   const back = user.comeback;
   if (back === null) return null;
   return (
@@ -183,7 +191,7 @@ function Comeback({ user }: { user: UserPage }) {
       </p>
     </Panel>
   );
-}
+});
 
 /** Without a rhythm of their own there is little to judge them by. */
 const isLittle = (user: UserPage): boolean => user.evidence.usual_gap_hours === null;
@@ -191,7 +199,7 @@ const isLittle = (user: UserPage): boolean => user.evidence.usual_gap_hours === 
 /** Whether the score is to be taken with care: see `Evidence` for why. */
 const isFaint = (user: UserPage): boolean => isLittle(user) || user.score?.origin === SIMULATOR;
 
-function Evidence({ user }: { user: UserPage }) {
+const Evidence = memo(function Evidence({ user }: { user: UserPage }) {
   const { missing } = user.evidence;
   return (
     <Panel title="What this rests on">
@@ -224,40 +232,29 @@ function Evidence({ user }: { user: UserPage }) {
       </ul>
     </Panel>
   );
-}
+});
 
-function Numbers({ user }: { user: UserPage }) {
+const Numbers = memo(function Numbers({ features }: { features: UserPage["features"] }) {
   const { data: model } = useQuery(modelQuery);
   const described = new Map(
     [...(model?.features ?? []), ...(model?.predict_inputs ?? [])].map((each) => [each.name, each]),
   );
+  const columns: readonly Column<readonly [string, number | null]>[] = [
+    { name: "Name", as: "row", of: ([name]) => name.replaceAll("_", " ") },
+    {
+      name: "Value",
+      as: "number",
+      of: ([, value]) => (value === null ? "unknown" : number(value)),
+    },
+    { name: "Unit", of: ([name]) => described.get(name)?.unit },
+    { name: "What it is", of: ([name]) => described.get(name)?.definition },
+  ];
+  const rows = Object.entries(features);
   return (
     <Panel title="Everything the model reads">
-      <details>
-        <summary>{count(Object.keys(user.features).length, "number")}</summary>
-        <table className="plain">
-          <thead>
-            <tr>
-              <th scope="col">Name</th>
-              <th scope="col" className="of-number">
-                Value
-              </th>
-              <th scope="col">Unit</th>
-              <th scope="col">What it is</th>
-            </tr>
-          </thead>
-          <tbody>
-            {Object.entries(user.features).map(([name, value]) => (
-              <tr key={name}>
-                <th scope="row">{name.replaceAll("_", " ")}</th>
-                <td className="of-number">{value === null ? "unknown" : number(value)}</td>
-                <td>{described.get(name)?.unit}</td>
-                <td>{described.get(name)?.definition}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </details>
+      <Fold summary={count(rows.length, "number")}>
+        <Table columns={columns} rows={rows} />
+      </Fold>
     </Panel>
   );
-}
+});

@@ -25,6 +25,7 @@ const user = (user_id: string): RankedUser => ({
   evidence: { events: 1, active_days: 1, usual_gap_hours: null, missing: [] },
   little_evidence: false,
   cancelled: false,
+  lapsed: false,
   open_alert: null,
 });
 
@@ -34,7 +35,7 @@ const answer = (ids: string[], next: string | null, walked = 100): RankedUsers =
   next,
   looked: { walked, read: walked, down_to: 0.64, complete: next === null },
   ranked: 1_000,
-  left_out: { cancelled: 0, little_evidence: 0 },
+  left_out: { cancelled: 0, little_evidence: 0, lapsed: 0 },
   order: "risk",
   as_of: "2026-01-01T00:00:00Z",
   origin: "a test",
@@ -99,10 +100,13 @@ test("the very user searched for comes first, and once", () => {
 });
 
 test("who is left out is said, and nobody is nothing", () => {
-  expect(leftOut({ cancelled: 1204, little_evidence: 3 })).toBe(
+  expect(leftOut({ cancelled: 1204, little_evidence: 3, lapsed: 0 })).toBe(
     "Left out: 1,204 who have cancelled and 3 with little evidence.",
   );
-  expect(leftOut({ cancelled: 0, little_evidence: 0 })).toBeNull();
+  expect(leftOut({ cancelled: 1, little_evidence: 2, lapsed: 3 })).toBe(
+    "Left out: 1 who have cancelled, 2 with little evidence and 3 who have lapsed.",
+  );
+  expect(leftOut({ cancelled: 0, little_evidence: 0, lapsed: 0 })).toBeNull();
 });
 
 test("a rise is told in points", () => {

@@ -20,6 +20,7 @@ export function asked(search: AtRiskSearch): Asked {
   if (search.seen !== undefined) query.silent_days_max = search.seen;
   if (search.rule !== undefined) query.rule = search.rule;
   if (search.cancelled !== undefined) query.cancelled = search.cancelled;
+  if (search.lapsed !== undefined) query.lapsed = search.lapsed;
   if (search.evidence !== undefined) query.evidence = search.evidence;
   for (const name of ATTRIBUTES) {
     const value = search[name];
@@ -95,12 +96,16 @@ export function reach(page: Gathered, search: AtRiskSearch): string | null {
 }
 
 /** Who is not in the list by default, in words. */
-export function leftOut({ cancelled, little_evidence }: RankedUsers["left_out"]): string | null {
+export function leftOut(left: RankedUsers["left_out"]): string | null {
+  const { cancelled, little_evidence, lapsed } = left;
   const who = [
     cancelled > 0 ? `${number(cancelled)} who have cancelled` : null,
     little_evidence > 0 ? `${number(little_evidence)} with little evidence` : null,
+    lapsed > 0 ? `${number(lapsed)} who have lapsed` : null,
   ].filter((part) => part !== null);
-  return who.length === 0 ? null : `Left out: ${who.join(" and ")}.`;
+  if (who.length === 0) return null;
+  const last = who.at(-1) ?? "";
+  return `Left out: ${who.length === 1 ? last : `${who.slice(0, -1).join(", ")} and ${last}`}.`;
 }
 
 /** +32 points: what silence has added to the risk. */
@@ -111,7 +116,15 @@ export function rise(change: number): string {
 
 /** How many filters narrow the list, the search and the order aside. */
 export function narrowing(search: AtRiskSearch): number {
-  const names = ["min_risk", "seen", "rule", "cancelled", "evidence", ...ATTRIBUTES] as const;
+  const names = [
+    "min_risk",
+    "seen",
+    "rule",
+    "cancelled",
+    "lapsed",
+    "evidence",
+    ...ATTRIBUTES,
+  ] as const;
   const set = names.filter((name) => search[name] !== undefined).length;
   return set + (search.max_risk !== undefined && search.min_risk === undefined ? 1 : 0);
 }

@@ -1,12 +1,13 @@
 /** One alert of a list. */
 import { Link } from "@tanstack/react-router";
+import { memo } from "react";
 import type { Alert } from "../api/client.ts";
 import { KIND_WORDS, said } from "../words/alerts.ts";
 import { percent } from "../words/numbers.ts";
 import { AlertActions } from "./AlertActions.tsx";
 import { Moment } from "./Moment.tsx";
 
-export function AlertItem({
+export const AlertItem = memo(function AlertItem({
   alert,
   fresh = false,
   named = true,
@@ -51,4 +52,4 @@ export function AlertItem({
       <AlertActions alert={alert} />
     </li>
   );
-}
+});

@@ -31,11 +31,16 @@ export function TimesProvider({ children }: { children: ReactNode }) {
 
 export const useTimesShown = () => useContext(Shown);
 
-/** The gateway's now, null until it is known. */
-export function useDataNow(): number | null {
+const DataNow = createContext<number | null>(null);
+
+/** Asks for the gateway's now, once for all moments below. */
+export function DataNowProvider({ children }: { children: ReactNode }) {
   const { data } = useQuery(clockQuery);
-  return data?.asOf ?? null;
+  return <DataNow value={data?.asOf ?? null}>{children}</DataNow>;
 }
+
+/** The gateway's now, null until it is known. */
+export const useDataNow = () => useContext(DataNow);
 
 /**
  * One moment; `by` the viewer's clock rather than the data's for what this machine noted. `asOf`: the

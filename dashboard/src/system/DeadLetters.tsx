@@ -7,7 +7,9 @@ import { Choice } from "../parts/Choice.tsx";
 import { Moment } from "../parts/Moment.tsx";
 import { Panel } from "../parts/Page.tsx";
 import { Empty, Failure, Loading } from "../parts/States.tsx";
+import type { SystemSearch } from "../search.ts";
 import { count, number } from "../words/numbers.ts";
+import { ReplayMany, ReplayOne } from "./Replay.tsx";
 
 export function DeadLetters({ parked }: { parked: SystemPage["dead_letters"] }) {
   const { topic = "activity-event", reason = "", after } = useSearch({ from: "/system" });
@@ -22,7 +24,7 @@ export function DeadLetters({ parked }: { parked: SystemPage["dead_letters"] }) 
     <Panel
       title="Dead letters"
       className="full"
-      note="What could not be used is kept as it came, with its reason. `ebbtide dead-letters` corrects it and sends it back."
+      note="What could not be used is kept as it came, with its reason, until it is sent back, corrected where that is needed."
     >
       <div className="controls">
         <Choice
@@ -31,7 +33,7 @@ export function DeadLetters({ parked }: { parked: SystemPage["dead_letters"] }) 
           value={topic}
           choose={(chosen) =>
             void navigate({
-              search: chosen === "activity-event" ? {} : { topic: chosen },
+              search: of(chosen),
               resetScroll: false,
             })
           }
@@ -82,13 +84,16 @@ export function DeadLetters({ parked }: { parked: SystemPage["dead_letters"] }) 
               ))}
             </ul>
           )}
+          {data.letters.length > 0 && (
+            <ReplayMany topic={topic} reason={reason} partitions={partitionsOf(data.letters)} />
+          )}
           {data.letters.length === 0 ? (
             <Empty title={reason === "" ? "No dead letters" : "None with such a reason"} />
           ) : (
             <ul className="letters">
               {data.letters.map((letter) => (
                 <li key={letter.id}>
-                  <Letter letter={letter} />
+                  <Letter topic={topic} letter={letter} />
                 </li>
               ))}
             </ul>
@@ -129,12 +134,18 @@ export function DeadLetters({ parked }: { parked: SystemPage["dead_letters"] }) 
   );
 }
 
-const of = (topic: Topic): { topic?: Topic } => (topic === "activity-event" ? {} : { topic });
+const of = (topic: Topic): SystemSearch => ({
+  part: "letters",
+  ...(topic !== "activity-event" && { topic }),
+});
+
+const partitionsOf = (letters: readonly DeadLetter[]): number[] =>
+  [...new Set(letters.map((each) => each.partition))].sort((a, b) => a - b);
 
 /** Numbers in a kind of reason stand for any: what is before them is what can be looked for. */
 const beginning = (kind: string): string => kind.split("#")[0]?.trim() ?? kind;
 
-function Letter({ letter }: { letter: DeadLetter }) {
+function Letter({ topic, letter }: { topic: Topic; letter: DeadLetter }) {
   return (
     <details>
       <summary>
@@ -165,6 +176,7 @@ function Letter({ letter }: { letter: DeadLetter }) {
           <Bytes shown={letter.value} />
         </dd>
       </dl>
+      <ReplayOne topic={topic} letter={letter} />
     </details>
   );
 }

@@ -1,9 +1,12 @@
 /** The servers we need, who works, and how far behind they are. */
+import type { ReactNode } from "react";
 import type { SystemPage, TopicLag, Worker } from "../api/machine.ts";
 import { Moment } from "../parts/Moment.tsx";
+import { Fold } from "../parts/Fold.tsx";
 import { Panel } from "../parts/Page.tsx";
 import { Empty } from "../parts/States.tsx";
-import { bytes, number, seconds } from "../words/numbers.ts";
+import { Scroll, Table, type Column } from "../parts/Table.tsx";
+import { bytes, count, number, seconds } from "../words/numbers.ts";
 import {
   doing,
   LATE_SECONDS,
@@ -13,6 +16,7 @@ import {
   timerSaid,
   workerHealth,
   workerSaid,
+  type Health,
 } from "./machine.ts";
 
 export function Dependencies({ page }: { page: SystemPage }) {
@@ -20,18 +24,14 @@ export function Dependencies({ page }: { page: SystemPage }) {
   return (
     <Panel title="Dependencies">
       <ul className="dependencies">
-        <Dependency name="Gateway" state="ok" note={`Predicts with ${page.model}.`} />
-        <Dependency
-          name="Kafka"
-          state={kafka.state}
-          answers={kafka.seconds}
-          note="Without it events are refused, and alerts stand still."
-        />
-        <Dependency
-          name="Redis"
-          state={redis.state}
-          answers={redis.seconds}
-          note={[
+        <Item health="ok" name="Gateway" said="ok">
+          Predicts with {page.model}.
+        </Item>
+        <Dependency name="Kafka" asked={kafka}>
+          Without it events are refused, and alerts stand still.
+        </Dependency>
+        <Dependency name="Redis" asked={redis}>
+          {[
             redis.version,
             redis.memory_bytes === null
               ? null
@@ -40,33 +40,56 @@ export function Dependencies({ page }: { page: SystemPage }) {
           ]
             .filter((each) => each !== null)
             .join(" · ")}
-        />
+        </Dependency>
       </ul>
     </Panel>
   );
 }
 
-function Dependency({
+/** One of a list of what works, or does not. */
+function Item({
+  health,
   name,
-  state,
-  answers = null,
-  note,
+  said,
+  children,
 }: {
+  health: Health;
   name: string;
-  state: string;
-  answers?: number | null;
-  note: string;
+  said: ReactNode;
+  children: ReactNode;
 }) {
   return (
-    <li className={state === "ok" ? "ok" : "away"}>
+    <li className={health}>
       <span className="dot" aria-hidden="true" />
       <strong>{name}</strong>
-      <span>
-        {state}
-        {answers !== null && <span className="note"> in {seconds(answers)}</span>}
-      </span>
-      <span className="note">{note}</span>
+      <span>{said}</span>
+      <span className="note">{children}</span>
     </li>
+  );
+}
+
+function Dependency({
+  name,
+  asked: { state, seconds: took },
+  children,
+}: {
+  name: string;
+  asked: Pick<SystemPage["kafka"], "state" | "seconds">;
+  children: ReactNode;
+}) {
+  return (
+    <Item
+      health={state === "ok" ? "ok" : "away"}
+      name={name}
+      said={
+        <>
+          {state}
+          {took !== null && <span className="note"> in {seconds(took)}</span>}
+        </>
+      }
+    >
+      {children}
+    </Item>
   );
 }
 
@@ -89,12 +112,9 @@ export function Workers({ page }: { page: SystemPage }) {
             <WorkerItem key={worker.id} worker={worker} />
           ))}
           {missing.map((service) => (
-            <li key={service} className="away">
-              <span className="dot" aria-hidden="true" />
-              <strong>{service}</strong>
-              <span>not running</span>
-              <span className="note">Nobody was heard of for 15 minutes, or ever.</span>
-            </li>
+            <Item key={service} health="away" name={service} said="not running">
+              Nobody was heard of for 15 minutes, or ever.
+            </Item>
           ))}
         </ul>
       )}
@@ -104,17 +124,11 @@ export function Workers({ page }: { page: SystemPage }) {
 
 function WorkerItem({ worker }: { worker: Worker }) {
   return (
-    <li className={workerHealth(worker)}>
-      <span className="dot" aria-hidden="true" />
-      <strong>{worker.service}</strong>
-      <span>{workerSaid(worker)}</span>
-      <span className="note">
-        {doing(worker) !== "" && `${doing(worker)} · `}
-        {number(worker.partitions)} {worker.partitions === 1 ? "partition" : "partitions"} · since{" "}
-        <Moment at={worker.since} by="viewer" /> ·{" "}
-        <span title={`version ${worker.version}, process ${worker.pid}`}>{worker.host}</span>
-      </span>
-    </li>
+    <Item health={workerHealth(worker)} name={worker.service} said={workerSaid(worker)}>
+      {doing(worker) !== "" && `${doing(worker)} · `}
+      {count(worker.partitions, "partition")} · since <Moment at={worker.since} by="viewer" /> ·{" "}
+      <span title={`version ${worker.version}, process ${worker.pid}`}>{worker.host}</span>
+    </Item>
   );
 }
 
@@ -136,67 +150,43 @@ export function Lag({ page }: { page: SystemPage }) {
   );
 }
 
+type Partition = TopicLag["partitions"][number];
+
+const PARTITIONS: readonly Column<Partition>[] = [
+  { name: "Partition", as: "row number", of: ({ partition }) => partition },
+  { name: "Unread", as: "number", of: ({ lag }) => (lag === null ? "?" : number(lag)) },
+  { name: "Watermark", as: "number", of: ({ watermark }) => watermark ?? "none" },
+  { name: "End", as: "number", of: ({ end }) => end ?? "?" },
+  { name: "Newest handled", of: ({ newest }) => newest !== null && <Moment at={newest} /> },
+  { name: "In the hands of", of: (partition) => <Holder {...partition} /> },
+];
+
 function TopicItem({ topic }: { topic: TopicLag }) {
   const long = topic.lag !== null && topic.lag >= LONG_LAG;
   return (
-    <details>
-      <summary>
-        <code>{topic.topic}</code> <span className="note">to {topic.service}</span>{" "}
-        <strong className={long ? "bad" : ""}>{lagSaid(topic)}</strong>
-      </summary>
-      <div
-        className="scroll"
-        role="region"
-        aria-label={`Partitions of ${topic.topic} to ${topic.service}`}
-        tabIndex={0}
-      >
-        <table className="plain">
-          <thead>
-            <tr>
-              <th scope="col" className="of-number">
-                Partition
-              </th>
-              <th scope="col" className="of-number">
-                Unread
-              </th>
-              <th scope="col" className="of-number">
-                Watermark
-              </th>
-              <th scope="col" className="of-number">
-                End
-              </th>
-              <th scope="col">Newest handled</th>
-              <th scope="col">In the hands of</th>
-            </tr>
-          </thead>
-          <tbody>
-            {topic.partitions.map((each) => (
-              <tr key={each.partition}>
-                <th scope="row" className="of-number">
-                  {each.partition}
-                </th>
-                <td className="of-number">{each.lag === null ? "?" : number(each.lag)}</td>
-                <td className="of-number">{each.watermark ?? "none"}</td>
-                <td className="of-number">{each.end ?? "?"}</td>
-                <td>{each.newest === null ? "" : <Moment at={each.newest} />}</td>
-                <td>
-                  {each.held !== null ? (
-                    <span className="bad">waits for a person at {each.held}</span>
-                  ) : each.worker === null ? (
-                    <span className="note">nobody</span>
-                  ) : (
-                    <>
-                      {each.worker} <span className="note">{each.stage}</span>
-                      {each.refusal !== null && <span className="bad"> {each.refusal}</span>}
-                    </>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </details>
+    <Fold
+      summary={
+        <>
+          <code>{topic.topic}</code> <span className="note">to {topic.service}</span>{" "}
+          <strong className={long ? "bad" : ""}>{lagSaid(topic)}</strong>
+        </>
+      }
+    >
+      <Scroll label={`Partitions of ${topic.topic} to ${topic.service}`}>
+        <Table columns={PARTITIONS} rows={topic.partitions} />
+      </Scroll>
+    </Fold>
+  );
+}
+
+function Holder({ held, worker, stage, refusal }: Partition) {
+  if (held !== null) return <span className="bad">waits for a person at {held}</span>;
+  if (worker === null) return <span className="note">nobody</span>;
+  return (
+    <>
+      {worker} <span className="note">{stage}</span>
+      {refusal !== null && <span className="bad"> {refusal}</span>}
+    </>
   );
 }
 
@@ -219,22 +209,22 @@ export function Timers({ page }: { page: SystemPage }) {
       ) : (
         <ul className="dependencies">
           {page.timers.map((timers) => (
-            <li key={timers.kind} className={timers.overdue_seconds > LATE_SECONDS ? "away" : "ok"}>
-              <span className="dot" aria-hidden="true" />
-              <strong>{timers.kind === "silence" ? "Silence" : "Alerts"}</strong>
-              <span>{timerSaid(timers)}</span>
-              <span className="note">
-                {number(timers.waiting)} waiting
-                {timers.earliest !== null && (
-                  <>
-                    , the first due <Moment at={timers.earliest} />
-                  </>
-                )}
-                {timers.overdue_seconds > 0 &&
-                  timers.overdue_seconds <= LATE_SECONDS &&
-                  `, ${lasting(timers.overdue_seconds)} ago`}
-              </span>
-            </li>
+            <Item
+              key={timers.kind}
+              health={timers.overdue_seconds > LATE_SECONDS ? "away" : "ok"}
+              name={timers.kind === "silence" ? "Silence" : "Alerts"}
+              said={timerSaid(timers)}
+            >
+              {number(timers.waiting)} waiting
+              {timers.earliest !== null && (
+                <>
+                  , the first due <Moment at={timers.earliest} />
+                </>
+              )}
+              {timers.overdue_seconds > 0 &&
+                timers.overdue_seconds <= LATE_SECONDS &&
+                `, ${lasting(timers.overdue_seconds)} ago`}
+            </Item>
           ))}
         </ul>
       )}

@@ -26,7 +26,7 @@ export function troubles(page: SystemPage): Trouble[] {
       const which = held.map(({ partition, held: at }) => `${partition} at ${at}`).join(", ");
       add(
         `${topic} waits for a person`,
-        `A long run of bad records stopped partition ${which}: see the dead letters, then run \`ebbtide dead-letters accept\`.`,
+        `A long run of bad records stopped partition ${which}: see the dead letters, then let it go on.`,
       );
     }
   }

@@ -1,6 +1,6 @@
 // What is said of the machine when parts of it cannot be known.
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { cleanup, render, screen } from "@testing-library/react";
+import { cleanup, fireEvent, render, screen } from "@testing-library/react";
 import type { ReactNode } from "react";
 import { afterEach, expect, test } from "vitest";
 import type { SystemPage } from "../api/machine.ts";
@@ -80,6 +80,7 @@ test("workers and timers that cannot be read are not known rather than none", ()
 
 test("a lag that is not known is a question mark, and who waits for a person says so", () => {
   show(<Lag page={page} />);
+  fireEvent.click(screen.getByText("activity-event"));
 
   expect(screen.getByText("not known in full")).toBeDefined();
   expect(screen.getByText("waits for a person at 2:40")).toBeDefined();

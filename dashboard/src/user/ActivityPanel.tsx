@@ -1,4 +1,5 @@
 /** The last 28 days. */
+import { memo } from "react";
 import { Toggle } from "@base-ui/react/toggle";
 import { ToggleGroup } from "@base-ui/react/toggle-group";
 import { useNavigate } from "@tanstack/react-router";
@@ -14,7 +15,13 @@ const MEASURE_WORDS: Readonly<Record<Measure, string>> = {
   visits: "Visits",
 };
 
-export function ActivityPanel({ user, measure }: { user: UserPage; measure: Measure }) {
+export const ActivityPanel = memo(function ActivityPanel({
+  user,
+  measure,
+}: {
+  user: UserPage;
+  measure: Measure;
+}) {
   const navigate = useNavigate({ from: "/user" });
   const active = user.days.filter(({ is_active }) => is_active).length;
   const sum = user.days.reduce((total, day) => total + measured(day, measure), 0);
@@ -49,4 +56,4 @@ export function ActivityPanel({ user, measure }: { user: UserPage; measure: Meas
       <DaysTable days={user.days} />
     </Panel>
   );
-}
+});

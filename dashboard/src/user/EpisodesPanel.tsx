@@ -1,7 +1,7 @@
 /** What was alerted about the user, what became of it, and what may be done about it. */
 import { Menu } from "@base-ui/react/menu";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+import { memo, useEffect, useState } from "react";
 import type { Alert, UserEpisode } from "../api/client.ts";
 import { useAlertCommand, type Verdict } from "../api/commands.ts";
 import { useAlerts } from "../api/feed.ts";
@@ -15,7 +15,7 @@ import { KIND_WORDS, said } from "../words/alerts.ts";
 import { percent } from "../words/numbers.ts";
 import { DELIVERY_WORDS, lifeOf, STATE_WORDS, VERDICT_WORDS } from "./lives.ts";
 
-export function EpisodesPanel({ id }: { id: string }) {
+export const EpisodesPanel = memo(function EpisodesPanel({ id }: { id: string }) {
   const queries = useQueryClient();
   const { alerts, liveness } = useAlerts();
   const { data, error, refetch } = useQuery({
@@ -51,7 +51,7 @@ export function EpisodesPanel({ id }: { id: string }) {
       )}
     </Panel>
   );
-}
+});
 
 function Episode({ episode, userId }: { episode: UserEpisode; userId: string }) {
   const { give, progress } = useAlertCommand(userId, episode.dedup_key);

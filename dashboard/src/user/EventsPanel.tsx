@@ -1,6 +1,6 @@
 /** What the user did last, visit by visit. */
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { memo, useState } from "react";
 import type { UserPage } from "../api/client.ts";
 import { userEventsQuery } from "../api/queries.ts";
 import { Moment } from "../parts/Moment.tsx";
@@ -12,7 +12,7 @@ import { happenings, typeName, typesOf, type Happening, type Note, type Visit } 
 
 const AT_FIRST = 6;
 
-export function EventsPanel({ user }: { user: UserPage }) {
+export const EventsPanel = memo(function EventsPanel({ user }: { user: UserPage }) {
   const { data, error, refetch } = useQuery({
     ...userEventsQuery(user.user_id),
     refetchInterval: 10_000,
@@ -52,7 +52,7 @@ export function EventsPanel({ user }: { user: UserPage }) {
       )}
     </Panel>
   );
-}
+});
 
 function reach(state: "complete" | "behind" | "off"): string | undefined {
   if (state === "off")

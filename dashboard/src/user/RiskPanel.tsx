@@ -1,4 +1,5 @@
 /** Risk over time, and ahead. */
+import { memo } from "react";
 import { Toggle } from "@base-ui/react/toggle";
 import { ToggleGroup } from "@base-ui/react/toggle-group";
 import { useQuery } from "@tanstack/react-query";
@@ -18,7 +19,15 @@ const SPAN_WORDS: Readonly<Record<Span, string>> = {
   all: "All kept",
 };
 
-export function RiskPanel({ user, span, faint }: { user: UserPage; span: Span; faint: boolean }) {
+export const RiskPanel = memo(function RiskPanel({
+  user,
+  span,
+  faint,
+}: {
+  user: UserPage;
+  span: Span;
+  faint: boolean;
+}) {
   const { data, error, refetch } = useQuery({
     ...userHistoryQuery(user.user_id),
     refetchInterval: 10_000,
@@ -87,4 +96,4 @@ export function RiskPanel({ user, span, faint }: { user: UserPage; span: Span; f
       )}
     </Panel>
   );
-}
+});

@@ -1,5 +1,5 @@
 // What people see of an episode and of a command, as they would find it.
-import { cleanup, render, screen } from "@testing-library/react";
+import { cleanup, fireEvent, render, screen } from "@testing-library/react";
 import { afterEach, expect, test } from "vitest";
 import type { Day, UserEpisode } from "../api/client.ts";
 import { DayBars, DaysTable } from "../charts/DayBars.tsx";
@@ -62,6 +62,7 @@ test("the days are a picture with a name, and a table with the latest day first"
   expect(screen.getByRole("img").getAttribute("aria-label")).toMatch(/^pages on each of/);
   const numbers = (row: HTMLElement) =>
     [...row.querySelectorAll("td")].map((cell) => cell.textContent);
+  fireEvent.click(screen.getByText("As a table"));
   expect(screen.getAllByRole("row", { hidden: true }).map(numbers)).toEqual([
     [],
     ["0", "0", "0"],

@@ -16,6 +16,12 @@ const WORDS: Readonly<Record<string, string>> = {
   "POST /deliveries/{delivery_id}/resend": "sent a delivery again",
   "POST /storm/release": "released a storm",
   "POST /storm/discard": "discarded a storm",
+  "POST /dead-letters/replay": "sent dead letters back",
+  "POST /dead-letters/accept": "let a partition go on",
+  "GET /users.csv": "exported the list of users",
+  "GET /users": "read the list of users",
+  "GET /alerts": "read alerts",
+  "GET /deliveries": "read deliveries",
 };
 
 /** What was done, in words where there are some; the request itself else. */

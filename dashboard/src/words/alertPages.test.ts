@@ -3,8 +3,8 @@ import { together } from "../alerts/together.ts";
 import type { Delivery, RuleEffect } from "../api/alertQueries.ts";
 import type { Alert } from "../api/client.ts";
 import { alertsSearch, DELIVERY_STATES, tabOf } from "../search.ts";
-import { became, failed, mayResend, table } from "./deliveries.ts";
-import { points, scaleOf, verdictWords, wait } from "./effects.ts";
+import { became, failed, mayResend, sentAgain, staying, table } from "./deliveries.ts";
+import { level, points, scaleOf, verdictWords, wait, widened } from "./effects.ts";
 
 const alert = (alert_id: string, minute: number, more: Partial<Alert> = {}): Alert =>
   ({
@@ -26,6 +26,7 @@ const effect = (more: Partial<RuleEffect>): RuleEffect => ({
   waiting: 0,
   difference: null,
   interval: null,
+  confidence: 0.95,
   smallest: null,
   planned_lift: 0.05,
   alerts_needed: null,
@@ -97,6 +98,44 @@ test("an attempt under way is not called waiting, and the held-out are never sen
   ).toEqual([false, false, true]);
 });
 
+const row = (more: Partial<Delivery>): Delivery =>
+  ({
+    id: "a:team",
+    state: "dead",
+    attempts: 1,
+    under_way: false,
+    updated: "2026-03-01T10:00:00Z",
+    ...more,
+  }) as Delivery;
+
+test("what came of sending again is told by what the delivery became after it", () => {
+  const before = row({});
+  const since = (more: Partial<Delivery>) =>
+    sentAgain(before, row({ updated: "2026-03-01T10:00:05.2Z", ...more }));
+
+  expect(sentAgain(before, undefined)).toBe("under way");
+  expect(sentAgain(before, before)).toBe("under way");
+  expect(since({ state: "waiting" })).toBe("under way");
+  expect(since({ state: "waiting", attempts: 2, under_way: true })).toBe("under way");
+  expect(since({ state: "waiting", attempts: 2 })).toBe("later");
+  expect(since({ state: "sent", attempts: 2 })).toBe("told");
+  expect(since({ attempts: 2 })).toBe("failed");
+  expect(since({ state: "overtaken" })).toBe("dropped");
+});
+
+test("what was sent again stays where it was clicked", () => {
+  const [a, b, c] = [3, 2, 1].map((minute) =>
+    row({ id: `${minute}`, updated: `2026-03-01T10:0${minute}:00Z` }),
+  );
+  const told = { ...b!, state: "sent", updated: "2026-03-01T10:09:00Z" } as Delivery;
+  const clicked = new Map([[b!.id, b!]]);
+  const ids = (rows: readonly Delivery[]) => rows.map(({ id }) => id);
+
+  expect(ids(staying([a!, c!], clicked))).toEqual(["3", "2", "1"]);
+  expect(staying([told, a!, c!], clicked)).toEqual([a, told, c]);
+  expect(staying([told, a!], new Map())).toEqual([told, a]);
+});
+
 test("nothing is claimed while the interval includes zero, nor where an arm is empty", () => {
   expect(verdictWords(effect({ waiting: 3 }))).toMatch(/nobody's outcome is known yet/);
   expect(verdictWords(effect({ treated: known }))).toMatch(/Nobody was held out/);
@@ -121,6 +160,28 @@ test("nothing is claimed while the interval includes zero, nor where an arm is e
       }),
     ),
   ).toBe("Retention +5.0 points (+1.0 points to +9.0 points, 95 % interval).");
+});
+
+test("several rules are said to be looked at together, and at which confidence each is", () => {
+  const one = [effect({}), effect({ rule: "a" })];
+  const three = [
+    effect({ confidence: 0.975 }),
+    ...["a", "b", "c"].map((rule) => effect({ rule, confidence: 1 - 0.025 / 3 })),
+  ];
+
+  expect(widened([])).toBeNull();
+  expect(widened(one)).toBeNull();
+  expect(widened(three)).toMatch(/at 97.5 % for all rules together and at 99.2 % for each rule/);
+  expect(level(0.99999)).toBe("99.9 %");
+  expect(
+    verdictWords({
+      ...three[1]!,
+      treated: known,
+      control: known,
+      difference: 0.02,
+      interval: { low: -0.05, high: 0.09 },
+    }),
+  ).toMatch(/99.2 % interval/);
 });
 
 test("how long it takes is told in users and days, and that it never comes", () => {

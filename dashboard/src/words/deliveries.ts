@@ -1,5 +1,7 @@
 /** Deliveries in words. */
 import type { Delivery, DeliveryState, DeliveryList } from "../api/alertQueries.ts";
+import type { Again } from "../api/sendAgain.ts";
+import { KIND_WORDS } from "./alerts.ts";
 
 export const DELIVERY_STATE_WORDS: Readonly<Record<DeliveryState, string>> = {
   dead: "Failed",
@@ -53,6 +55,74 @@ export function deliveryTone(state: DeliveryState): Tone {
 /** Whether sending it again says anything: not while an attempt is made, never of the held-out. */
 export const mayResend = ({ state, under_way }: Delivery): boolean =>
   !under_way && state !== "control";
+
+/** What came of sending again, from the delivery as it was then and as it is. */
+export type SentAgain = "under way" | "told" | "failed" | "later" | "dropped";
+
+/**
+ * Whoever sends again makes the delivery wait, with one attempt (`runtime/resend.py`); an answer
+ * of before that, or none, says nothing of it.
+ */
+export function sentAgain(before: Delivery, now: Delivery | undefined): SentAgain {
+  if (now === undefined || now.updated === before.updated || now.under_way) return "under way";
+  switch (now.state) {
+    case "sent":
+    case "digested":
+      return "told";
+    case "dead":
+      return "failed";
+    case "waiting":
+      return now.attempts > 1 ? "later" : "under way";
+    case "held":
+    case "digest":
+      return "under way";
+    default:
+      return "dropped";
+  }
+}
+
+/** What is said of sending again; the delivery's own state stands beside it. */
+export function againWords(again: Again): string {
+  switch (again.state) {
+    case "none":
+      return "";
+    case "sending":
+      return "Asking…";
+    case "under way":
+      return "Being sent again…";
+    case "told":
+      return "Sent again: it was told";
+    case "failed":
+      return "Sent again: it failed again";
+    case "later":
+      return "Sent again: it failed, and is tried again by itself";
+    case "dropped":
+      return "Not sent";
+    case "refused":
+      return `Not sent: ${again.reason}`;
+    case "unseen":
+      return "Nothing has come of it yet. The delivery worker may be away.";
+  }
+}
+
+/** A list's rows, with those that somebody clicked where and as they stood then if they are gone. */
+export function staying(
+  rows: readonly Delivery[],
+  clicked: ReadonlyMap<string, Delivery>,
+): Delivery[] {
+  const listed = new Set(rows.map(({ id }) => id));
+  const gone = [...clicked.values()].filter(({ id }) => !listed.has(id));
+  const place = (row: Delivery) => Date.parse((clicked.get(row.id) ?? row).updated);
+  return clicked.size === 0
+    ? [...rows]
+    : [...rows, ...gone].sort((one, other) => place(other) - place(one));
+}
+
+/** What is told, in a word or two. */
+export const about = ({ kind, label }: Delivery): string =>
+  kind === "alert" && label in KIND_WORDS
+    ? KIND_WORDS[label as keyof typeof KIND_WORDS].toLowerCase()
+    : label;
 
 /** Counts by channel, and the states that occur at all, in the order in which states are shown. */
 export function table(

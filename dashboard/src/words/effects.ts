@@ -29,9 +29,28 @@ export function verdictWords(effect: RuleEffect): string {
       : "Of nobody told about is the outcome known.";
   }
   const { low, high } = effect.interval;
-  const range = `${points(low)} to ${points(high)}, 95 % interval`;
+  const range = `${points(low)} to ${points(high)}, ${level(effect.confidence)} interval`;
   if (effect.verdict === "not yet known") return `The interval includes zero (${range}).`;
   return `Retention ${points(effect.difference)} (${range}).`;
+}
+
+const oneAtMost = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+
+/** A confidence: 95 %, 99.2 %. Never rounded up to certainty. */
+export const level = (confidence: number): string =>
+  `${oneAtMost.format(Math.min(confidence * 100, 99.9))} %`;
+
+/** Why several rules have wider intervals than one; null where there is one. */
+export function widened(effects: readonly RuleEffect[]): string | null {
+  const [together, ...rules] = effects;
+  const each = rules[0];
+  if (together === undefined || each === undefined || rules.length < 2) return null;
+  return (
+    `${number(effects.length)} answers side by side: the more there are, the sooner chance makes one of them look like ` +
+    `an effect. So each interval is drawn wider, at ${level(together.confidence)} for all rules together and at ` +
+    `${level(each.confidence)} for each rule. If alerts did nothing, about 19 of 20 such pages would say “not yet ` +
+    "known” throughout."
+  );
 }
 
 /** How far it is to an answer; null where nobody can say. */

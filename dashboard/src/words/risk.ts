@@ -3,8 +3,9 @@
 export type Tone = "calm" | "raised" | "high";
 
 /**
- * High once the alert threshold is reached, raised from the model's cut-off on. The gateway tells
- * the threshold as the moment it is reached, so it is a moment that is compared.
+ * High once the alert threshold is reached, raised from the model's cut-off on, whichever of the two
+ * is the lower. The gateway tells the threshold as the moment it is reached, so it is a moment that
+ * is compared.
  */
 export function tone(
   probability: number,
@@ -12,8 +13,8 @@ export function tone(
   now: number,
   cutoff: number,
 ): Tone {
-  if (probability < cutoff) return "calm";
-  return atRiskAt !== null && Date.parse(atRiskAt) <= now ? "high" : "raised";
+  if (atRiskAt !== null && Date.parse(atRiskAt) <= now) return "high";
+  return probability < cutoff ? "calm" : "raised";
 }
 
 export const logOdds = (probability: number): number => Math.log(probability / (1 - probability));

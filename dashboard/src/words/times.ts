@@ -24,32 +24,30 @@ export function relative(moment: number, now: number): string {
   return "just now";
 }
 
+// Made once: a formatter takes longer to make than a page of moments to write.
+const SECONDS = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const MINUTES = new Intl.DateTimeFormat(undefined, {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+});
+const WEEKDAYS = new Intl.DateTimeFormat(undefined, {
+  weekday: "long",
+  day: "numeric",
+  month: "long",
+});
+const DATES = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+
 /** To the second, in the viewer's zone, with the zone's name. */
-export function exact(moment: number): string {
-  return new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
-}
+export const exact = (moment: number): string => SECONDS.format(moment);
 
 /** To the minute, in the viewer's zone. */
-export function short(moment: number): string {
-  return new Date(moment).toLocaleString(undefined, {
-    day: "numeric",
-    month: "short",
-    hour: "2-digit",
-    minute: "2-digit",
-  });
-}
+export const short = (moment: number): string => MINUTES.format(moment);
 
-export function day(moment: number): string {
-  return new Date(moment).toLocaleDateString(undefined, {
-    weekday: "long",
-    day: "numeric",
-    month: "long",
-  });
-}
+export const day = (moment: number): string => WEEKDAYS.format(moment);
 
-export function date(moment: number): string {
-  return new Date(moment).toLocaleDateString(undefined, { dateStyle: "medium" });
-}
+export const date = (moment: number): string => DATES.format(moment);
 
 /** A length of time in days, hours or minutes. */
 export function span(ms: number): string {

@@ -88,7 +88,9 @@ test("log-odds and back is where it began", () => {
 test("high is who has reached the alert threshold, raised who is above the cut-off only", () => {
   const now = Date.parse("2026-01-10T00:00:00Z");
 
-  expect(tone(0.4, "2026-01-01T00:00:00Z", now, 0.5)).toBe("calm");
+  expect(tone(0.4, null, now, 0.5)).toBe("calm");
+  expect(tone(0.4, "2026-02-01T00:00:00Z", now, 0.5)).toBe("calm");
+  expect(tone(0.4, "2026-01-01T00:00:00Z", now, 0.5)).toBe("high");
   expect(tone(0.6, "2026-02-01T00:00:00Z", now, 0.5)).toBe("raised");
   expect(tone(0.6, null, now, 0.5)).toBe("raised");
   expect(tone(0.8, "2026-01-01T00:00:00Z", now, 0.5)).toBe("high");
