@@ -62,7 +62,7 @@ def job(settings: AlertsSettings) -> Work:
 
 def commands_job(settings: AlertsSettings) -> Work:
     """What it reads beside the scores."""
-    return replace(job(settings), topic=COMMANDS, group=COMMANDS_GROUP)
+    return replace(job(settings), topic=COMMANDS, group=COMMANDS_GROUP, has_time=True)
 
 
 def opener(

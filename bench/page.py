@@ -136,15 +136,17 @@ def pressure_tables(figures: dict[str, Any]) -> str:
 
 def _crowd(rows: Sequence[dict[str, Any]]) -> str:
     heads = [
-        "`/predict`, connections", "requests/s", "p50", "p99", "failed", "`/livez`, worst",
+        "", "connections", "answered/s", "shed/s", "p50", "p99", "failed", "`/livez`, worst",
         "memory",
     ]  # fmt: skip
     return _table(
         heads,
         [
             [
+                row["title"],
                 f"{row['connections']:,}",
                 f"{row['requests_per_second']:,.0f}",
+                f"{row['shed_per_second']:,.0f}",
                 f"{row['p50_ms']:.1f} ms",
                 f"{row['p99_ms']:.1f} ms",
                 f"{row['errors']:,}",

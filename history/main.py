@@ -46,6 +46,7 @@ def job(settings: HistorySettings) -> Work:
         health_host=settings.health_host,
         health_port=settings.history_health_port,
         ledger=LEDGER,
+        has_time=True,
     )
 
 

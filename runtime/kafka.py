@@ -57,6 +57,7 @@ setting says: what comes is answered at once.
 """
 SHORT_FETCHES_SECONDS = 1.0
 """A partition that is in hand for longer waits for something else than the next fetch."""
+UNHURRIED_FETCH_MS = 200
 HEARTBEAT_MS = 250
 """A member learns of a rebalance with its next heartbeat, and until then the others wait for it."""
 GOODBYE_SECONDS = 1.0
@@ -243,8 +244,12 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         group.reset_generation()  # aiokafka would say it again, over the connection that waits
 
 
-def consumer(settings: ServiceSettings, *, group: str) -> LogConsumer:
-    """A consumer that never guesses where to start and never commits by itself. Not started."""
+def consumer(settings: ServiceSettings, *, group: str, has_time: bool = False) -> LogConsumer:
+    """A consumer that never guesses where to start and never commits by itself. Not started.
+
+    has_time: lets a broker with nothing new hold its fetches for UNHURRIED_FETCH_MS, for each costs
+    the broker something. The embedded one answers after half of that at the earliest.
+    """
     lenient_records.install()
     return LogConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers,
@@ -252,7 +257,9 @@ def consumer(settings: ServiceSettings, *, group: str) -> LogConsumer:
         auto_offset_reset="none",
         enable_auto_commit=False,
         isolation_level="read_committed",
-        fetch_max_wait_ms=settings.fetch_wait_ms,
+        fetch_max_wait_ms=(
+            max(settings.fetch_wait_ms, UNHURRIED_FETCH_MS) if has_time else settings.fetch_wait_ms
+        ),
         max_partition_fetch_bytes=4 * 1024 * 1024,
         session_timeout_ms=settings.session_timeout_ms,
         heartbeat_interval_ms=min(settings.session_timeout_ms // 10, HEARTBEAT_MS),

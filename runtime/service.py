@@ -74,6 +74,8 @@ class Work:
     health_port: int
     scores: bool = False
     """Whether it publishes scores, many and much alike: they are compressed."""
+    has_time: bool = False
+    """Whether a tenth of a second more is nothing to it: then it asks a broker less often."""
     ledger: str = ""
     """Name of its watermarks, where another service reads the topic, too; empty: the topic."""
 
@@ -275,7 +277,8 @@ async def _work_once(
             )
             open_partition = await waiting.for_("start", lambda: prepare(parts))
             source = await waiting.for_(
-                "kafka", lambda: started(kafka.consumer(settings, group=job.group))
+                "kafka",
+                lambda: started(kafka.consumer(settings, group=job.group, has_time=job.has_time)),
             )
             # Last in, first out: the others in the group wait for us to leave it.
             stack.push_async_callback(_stopped, source)

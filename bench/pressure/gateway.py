@@ -1,8 +1,8 @@
 """The gateway asked for more than it can answer.
 
 The routes: open loop, at multiples of what a closed loop gets out of them just before. `/predict`
-answers more than a client in Python can ask for, so it is asked by wrk, each of so many connections
-again as soon as it has its answer: the more, the longer each waits for its turn.
+and single events are more than a client in Python can ask for, so wrk asks for them, each of so
+many connections again as soon as it has its answer: the more, the longer each waits for its turn.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from bench.progress import say
 from bench.serving.bodies import BODIES
 from bench.serving.load import throughput
 from bench.stream.load import event, user_name
-from bench.stream.stand import Stand, cpu_seconds
+from bench.stream.stand import Stand, cpu_seconds, series
+from contracts.metrics import Metric
 from ebbtide.child import Child
 from ebbtide.ports import LOOPBACK, free_port
 
 FACTORS: Final = (0.5, 1.0, 2.0, 4.0)
 CONNECTIONS: Final = (32, 256, 1_000, 4_000)
+EVENTS: Final = 500
+TEN: Final = 10
 READY_SECONDS: Final = 60.0
 WARM_SECONDS: Final = 1.0
 
@@ -44,11 +47,11 @@ class Case:
 
 def cases() -> list[Case]:
     """A route with much to compute, and one that waits for Kafka."""
-    now_ms = int(time.time() * 1000)
-    events = [event(user_name(n), n, now_ms) for n in range(500)]
+    events = _events()
+    lists = [b"[" + b",".join(events[at : at + TEN]) + b"]" for at in range(0, len(events), TEN)]
     return [
         Case("`/predict?explain=true`", "/predict?explain=true", BODIES),
-        Case("`/events`, one each", "/events", events),
+        Case("`/events`, ten each", "/events", lists),
     ]
 
 
@@ -70,17 +73,51 @@ def under_pressure(stand: Stand, seconds: float) -> dict[str, list[dict[str, Any
 
 
 def crowded(stand: Stand, seconds: float) -> list[dict[str, Any]]:
-    """`/predict` over each of CONNECTIONS."""
+    """`/predict` and single events over each of CONNECTIONS."""
+    return [
+        row
+        for case in (
+            Case("`/predict`", "/predict", BODIES),
+            Case("`/events`, one each", "/events", _events()),
+        )
+        for row in _crowded(stand, case, seconds)
+    ]
+
+
+def _crowded(stand: Stand, case: Case, seconds: float) -> list[dict[str, Any]]:
     rows = []
     with _gateway(stand) as (port, child):
-        url = f"http://{LOOPBACK}:{port}/predict"
-        throughput(url, BODIES, WARM_SECONDS)
+        url = f"http://{LOOPBACK}:{port}{case.path}"
+        throughput(url, case.bodies, WARM_SECONDS)
         for connections in CONNECTIONS:
-            say(f"/predict: {connections:,} connections")
+            say(f"{case.path}: {connections:,} connections")
+            before = _shed(port)
             with _watched(port, child, seconds) as seen:
-                told = throughput(url, BODIES, seconds, connections=connections)
-            rows.append({"connections": connections, **asdict(told), **seen})
+                told = throughput(url, case.bodies, seconds, connections=connections)
+            shed = _shed(port) - before
+            rows.append({
+                "title": case.title,
+                "connections": connections,
+                **asdict(told),
+                "requests_per_second": told.requests_per_second - shed / seconds,
+                "shed_per_second": shed / seconds,
+                # What wrk counts as failed is any answer but 2xx.
+                "errors": max(told.errors - round(shed), 0),
+                **seen,
+            })  # fmt: skip
     return rows
+
+
+def _shed(port: int) -> float:
+    """Requests refused so far for want of room or time."""
+    with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=5) as answer:
+        told = series(answer.read().decode())
+    return sum(n for name, n in told.items() if name.startswith(Metric.REQUESTS_SHED))
+
+
+def _events() -> list[bytes]:
+    now_ms = int(time.time() * 1000)
+    return [event(user_name(n), n, now_ms) for n in range(EVENTS)]
 
 
 @contextmanager
