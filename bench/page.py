@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bench import charts
 from bench.stream import stand
+from bench.stream.steps import STEPS
 from contracts.errors import Misconfigured
 from model.plots import Axis, Series, lines
 
@@ -91,6 +92,8 @@ def stream_tables(figures: dict[str, Any], drawn: dict[str, Path] | None = None)
     parts += [f"Without {TITLES[b]}: {why}." for b, why in figures["without"].items()]
     if figures["stages"]:
         parts.append(_stages(figures["stages"]))
+    if figures["steps"]:
+        parts.append(_steps(figures["steps"]))
     if figures["latency"]:
         parts.append(_latency(figures))
     for name, points in figures["growth"].items():
@@ -213,6 +216,15 @@ def _stages(stages: dict[str, dict[str, float]]) -> str:
     rows = [[name, *(f"{stages[b].get(name, 0):.1f}" for b in brokers)] for name in names]
     titles = [f"µs an event, {TITLES[b]}" for b in brokers]
     return _table(["Stage of a batch (what it waits for included)", *titles], rows)
+
+
+def _steps(measured: Sequence[dict[str, Any]]) -> str:
+    heads = [f"µs an event, {told['size']:,} at once" for told in measured]
+    rows = [[title, *(f"{told[step]:.1f}" for told in measured)] for step, title in STEPS.items()]
+    sums = [f"{sum(told[step] for step in STEPS):.1f}" for told in measured]
+    return _table(
+        ["Step of a batch, the scorer's own processor time", *heads], [*rows, ["together", *sums]]
+    )
 
 
 def _latency(figures: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from bench.stream.known import fill
 from bench.stream.latency import latencies
 from bench.stream.load import Crowd, events, preload
 from bench.stream.stand import TITLES, Broker, Stand, kafka_missing, running
+from bench.stream.steps import steps
 from bench.stream.throughput import PARTITIONS, Rate, rival_rate, scorer_rate
 from model.artefact import Model
 
@@ -45,7 +46,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes and one round")
     parser.add_argument("--rounds", type=int, help="default 3, or 1 with --quick")
     parser.add_argument("--rate", type=float, default=2_000.0, help="events/s for the latencies")
-    parser.add_argument("--only", choices=["throughput", "latency", "growth"])
+    parser.add_argument("--only", choices=["throughput", "latency", "growth", "steps"])
     parser.add_argument("--broker", choices=list(TITLES), help="one of the two")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
@@ -81,9 +82,14 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
         "stages": {},
         "latency": {},
         "growth": {},
+        "steps": [],
     }
     with tempfile.TemporaryDirectory() as folder:
         model = bench_model.write(Path(folder) / "model")
+        if args.only in (None, "steps"):
+            figures["steps"] = steps(model)
+        if args.only == "steps":
+            return figures
         for broker in brokers:
             with running(broker, Path(folder)) as stand:
                 if args.only in (None, "throughput"):

@@ -60,7 +60,7 @@ def fill(stand: Stand, users: int, model: Model, *, partitions: int, now_ms: int
 def _effects(numbers: np.ndarray, model: Model, partitions: int, now_ms: int) -> Effects:
     names = [user_name(number) for number in numbers.tolist()]
     homes = [home(name, partitions) for name in names]
-    records = _records(numbers, model, np.array(homes), now_ms)
+    records = known_records(numbers, model, np.array(homes), now_ms)
     effects = Effects()
     keep(
         effects, names, records, generation=keys.FIRST, homes=homes,
@@ -69,7 +69,7 @@ def _effects(numbers: np.ndarray, model: Model, partitions: int, now_ms: int) ->
     return effects
 
 
-def _records(numbers: np.ndarray, model: Model, homes: np.ndarray, now_ms: int) -> np.ndarray:
+def known_records(numbers: np.ndarray, model: Model, homes: np.ndarray, now_ms: int) -> np.ndarray:
     """(n,) RECORD of users who came on three of the last days and have a score and a curve."""
     n = len(numbers)
     rows = np.zeros(n * _VISITS, EVENT_ROW)
